@@ -1,0 +1,1 @@
+"""A station as Flower sees it: messages in, messages out."""

@@ -1,0 +1,1 @@
+"""Data folders, partitions, transforms and the synthetic data set."""

@@ -1,0 +1,24 @@
+"""The two ways in which a command ends badly, and their exit codes."""
+
+from __future__ import annotations
+
+
+class FedPatchCoreError(Exception):
+    """Base of the errors that are shown as one clear line, never as a traceback."""
+
+    exit_code = 1
+
+
+class RunError(FedPatchCoreError):
+    """The work was started and failed (exit code 1)."""
+
+    exit_code = 1
+
+
+class InputError(FedPatchCoreError):
+    """What was given cannot be used: a path, a file, a setting (exit code 2).
+
+    The message names the file or setting, what was found, what was expected and what to do.
+    """
+
+    exit_code = 2

@@ -1,0 +1,1 @@
+"""Exact and mergeable evaluation: AUC-sPRO, AUROC, thresholds, metrics files."""

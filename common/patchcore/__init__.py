@@ -1,0 +1,1 @@
+"""PatchCore: backbone, patch features, coreset, memory bank, model."""

@@ -1,0 +1,1 @@
+"""The server as Flower sees it: whom to ask, what to refuse, what to merge."""
