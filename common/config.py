@@ -1,0 +1,259 @@
+"""Settings of a run: one validated dataclass, the same on the command line, server and stations.
+
+The defaults stand in `[tool.flwr.app.config]` of `pyproject.toml` too, because Flower refuses keys
+that are not listed there; a test keeps the two equal.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+from common.errors import InputError
+
+Value = str | int | float | bool
+
+BACKBONES: Final = ("wide_resnet50_2", "resnet18", "resnet34", "resnet50", "resnet101")
+LAYERS: Final = ("layer1", "layer2", "layer3", "layer4")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every key of the run config (`kebab-case` outside, `snake_case` here).
+
+    Attributes
+    ----------
+    data_root : str
+        Simulation: the data folder; "" stands for the synthetic data set. Real stations ignore it.
+    partition, num_stations, dirichlet_alpha
+        How a simulation deals the images out to stations.
+    backbone, layers, neighborhood_size, weights, image_size, precision
+        The feature space. The first layer sets the patch grid. `image_size` 0 keeps every image at
+        its own size; n scales the shorter side to n pixels.
+    device, batch_size, num_workers
+        Where and in which portions features are computed; they never change a result on CPU.
+    local_coreset_ratio : float
+        At most this share of a station's patches is sent.
+    coreset_projection : int
+        Dimensions of the random projection for coreset distances; 0 = none.
+    global_bank_size, bank_scope
+        Rows of the global memory bank; one bank (`shared`) or one per `category`.
+    aggregation, weighted_by_samples, oversample_factor, min_station_share
+        How the server merges, and how many rows each station may send.
+    wire_dtype : str
+        Number format of bank rows on the wire and in the stations' caches.
+    num_server_rounds, min_stations, round_timeout, max_station_share, feature_space
+        Rounds, quorum (0 = all that were asked), seconds per exchange, the largest share of the
+        training images that one station may claim, required fingerprint ("" = the majority's).
+    evaluation, image_score
+        Who scores test images; maximum of the map or a percentile such as "99.5".
+    calibration_fraction, target_false_alarm_rate
+        Held-out good images for the threshold, and the false-alarm rate it aims at.
+    seed : int
+        Seeds partition, projection, random weights.
+    output_dir : str
+        Where a simulation writes the run.
+    """
+
+    data_root: str = ""
+    partition: str = "category"
+    num_stations: int = 5
+    dirichlet_alpha: float = 0.5
+    backbone: str = "wide_resnet50_2"
+    layers: str = "layer2,layer3"
+    neighborhood_size: int = 3
+    weights: str = "auto"
+    image_size: int = 0
+    precision: str = "float32"
+    device: str = "auto"
+    batch_size: int = 32
+    num_workers: int = 4
+    local_coreset_ratio: float = 0.1
+    coreset_projection: int = 128
+    global_bank_size: int = 10000
+    bank_scope: str = "shared"
+    aggregation: str = "federated_coreset"
+    weighted_by_samples: bool = True
+    oversample_factor: float = 2.0
+    min_station_share: float = 0.05
+    wire_dtype: str = "float16"
+    num_server_rounds: int = 1
+    min_stations: int = 0
+    round_timeout: int = 7200
+    max_station_share: float = 1.0
+    feature_space: str = ""
+    evaluation: str = "stations"
+    image_score: str = "max"
+    calibration_fraction: float = 0.1
+    target_false_alarm_rate: float = 0.05
+    seed: int = 42
+    output_dir: str = "outputs/run"
+
+    def __post_init__(self) -> None:
+        """Refuse values that no run can use, naming the key."""
+        _one_of("partition", self.partition, ("iid", "category", "dirichlet"))
+        _one_of("backbone", self.backbone, BACKBONES)
+        _one_of("precision", self.precision, ("float32", "bfloat16"))
+        _one_of("bank-scope", self.bank_scope, ("shared", "category"))
+        _one_of(
+            "aggregation",
+            self.aggregation,
+            ("federated_coreset", "diversity_preserving", "concatenate"),
+        )
+        _one_of("wire-dtype", self.wire_dtype, ("float16", "float32"))
+        _one_of("evaluation", self.evaluation, ("stations", "server"))
+        if self.device not in ("auto", "cpu", "cuda") and not self.device.startswith("cuda:"):
+            raise _refused("device", self.device, "auto, cpu, cuda or cuda:N")
+        for name in self.layer_names:
+            _one_of("layers", name, LAYERS)
+        if not self.layer_names or list(self.layer_names) != sorted(set(self.layer_names)):
+            raise _refused(
+                "layers", self.layers, "distinct layers from shallow to deep, as layer2,layer3"
+            )
+        _between("num-stations", self.num_stations, 1, 10_000)
+        _between("dirichlet-alpha", self.dirichlet_alpha, 1e-6, 1e6)
+        _between("neighborhood-size", self.neighborhood_size, 1, 99)
+        if self.neighborhood_size % 2 == 0:
+            raise _refused("neighborhood-size", self.neighborhood_size, "an odd number")
+        if self.image_size != 0:
+            _between("image-size", self.image_size, 32, 8192)
+        _between("batch-size", self.batch_size, 1, 4096)
+        _between("num-workers", self.num_workers, 0, 256)
+        _between("local-coreset-ratio", self.local_coreset_ratio, 1e-6, 1.0)
+        _between("coreset-projection", self.coreset_projection, 0, 65536)
+        _between("global-bank-size", self.global_bank_size, 1, 100_000_000)
+        _between("oversample-factor", self.oversample_factor, 1.0, 1000.0)
+        _between("min-station-share", self.min_station_share, 0.0, 1.0)
+        _between("num-server-rounds", self.num_server_rounds, 1, 1000)
+        _between("min-stations", self.min_stations, 0, 10_000)
+        _between("round-timeout", self.round_timeout, 1, 30 * 24 * 3600)
+        _between("max-station-share", self.max_station_share, 1e-6, 1.0)
+        _between("calibration-fraction", self.calibration_fraction, 0.0, 0.9)
+        _between("target-false-alarm-rate", self.target_false_alarm_rate, 1e-9, 1 - 1e-9)
+        _between("seed", self.seed, 0, 2**63 - 1)
+        if self.score_percentile is not None:
+            _between("image-score", self.score_percentile, 0.0, 100.0)
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layers whose features are used, shallow to deep."""
+        return tuple(part.strip() for part in self.layers.split(",") if part.strip())
+
+    @property
+    def score_percentile(self) -> float | None:
+        """Percentile of the anomaly map that is the image score; None for the maximum."""
+        if self.image_score == "max":
+            return None
+        try:
+            return float(self.image_score)
+        except ValueError:
+            raise _refused(
+                "image-score", self.image_score, 'max or a percentile as "99.5"'
+            ) from None
+
+    def to_run_config(self) -> dict[str, Value]:
+        """All settings under their kebab-case names, as Flower takes them."""
+        return {name.replace("_", "-"): value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_run_config(cls, run_config: Mapping[str, Value]) -> Settings:
+        """Read the settings of a run.
+
+        Parameters
+        ----------
+        run_config : mapping of kebab-case key to str, int, float or bool
+
+        Returns
+        -------
+        Settings
+
+        Raises
+        ------
+        InputError
+            On an unknown key (the nearest known one is suggested), a value of the wrong kind or a
+            value that no run can use.
+        """
+        known = {field.name: field for field in fields(cls)}
+        values: dict[str, Any] = {}
+        for key, value in run_config.items():
+            name = key.replace("-", "_")
+            if name not in known:
+                raise InputError(f"unknown setting {key!r}{_suggest(key)}")
+            values[name] = _cast(key, value, type(known[name].default))
+        return cls(**values)
+
+    def override(self, assignments: list[str]) -> Settings:
+        """Apply `key=value` assignments of the command line.
+
+        Raises
+        ------
+        InputError
+            On an assignment without `=`, an unknown key or an unusable value.
+        """
+        changes: dict[str, Value] = {}
+        for text in assignments:
+            key, equals, value = text.partition("=")
+            if not equals:
+                raise InputError(f"--set {text!r} is not of the form key=value, as in --set seed=7")
+            changes[key.strip()] = value.strip()
+        return Settings.from_run_config({**self.to_run_config(), **changes})
+
+    def with_(self, **changes: Any) -> Settings:
+        """Return a copy with some fields changed (snake_case), validated again."""
+        return replace(self, **changes)
+
+    def absolute(self) -> Settings:
+        """Return a copy whose paths do not depend on the working directory of another process."""
+        weights = self.weights
+        if weights not in ("auto", "imagenet", "random"):
+            weights = str(Path(weights).expanduser().resolve())
+        data_root = str(Path(self.data_root).expanduser().resolve()) if self.data_root else ""
+        output_dir = str(Path(self.output_dir).expanduser().resolve())
+        return self.with_(weights=weights, data_root=data_root, output_dir=output_dir)
+
+
+def _cast(key: str, value: Value, kind: type) -> Value:
+    """Turn a value into the kind of the setting's default."""
+    if kind is str:
+        return str(value)
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in ("true", "false"):
+            return str(value).lower() == "true"
+        raise _refused(key, value, "true or false")
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        number = float(value)
+        if kind is float:
+            return number
+        if number != int(number):
+            raise ValueError
+        return int(value) if not isinstance(value, float) else int(number)
+    except (ValueError, OverflowError):
+        wanted = "a whole number" if kind is int else "a number"
+        raise _refused(key, value, wanted) from None
+
+
+def _suggest(key: str) -> str:
+    known = [field.name.replace("_", "-") for field in fields(Settings)]
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known ones are: {', '.join(known)}"
+
+
+def _refused(key: str, found: object, expected: str) -> InputError:
+    return InputError(f"setting {key}: found {found!r}, expected {expected}")
+
+
+def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise _refused(key, value, "one of " + ", ".join(allowed))
+
+
+def _between(key: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise _refused(key, value, f"a number from {low:g} to {high:g}")

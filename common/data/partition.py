@@ -1,0 +1,302 @@
+"""Dealing the images of one data folder out to stations, for simulations.
+
+Every image, train and test alike, belongs to exactly one station, so that what the stations count
+adds up to what one place would count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+import pandas as pd
+
+from common.data.layout import Sample
+from common.errors import InputError
+
+AUTOVI_STATIONS: Final = (
+    ("engine-assembly", ("engine_wiring",)),
+    ("underbody-line", ("underbody_pipes", "underbody_screw")),
+    ("fastener-station", ("tank_screw", "pipe_staple")),
+    ("clip-inspection", ("pipe_clip",)),
+)
+"""The production stations of the AutoVI plant and the categories each of them inspects."""
+QUALITY_CONTROL: Final = "quality-control"
+QUALITY_SHARE: Final = 0.1
+
+
+class HasSamples(Protocol):
+    """What a partitioner needs of a data set."""
+
+    @property
+    def samples(self) -> list[Sample]: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Who holds what.
+
+    Attributes
+    ----------
+    indices : dict of station number to list of int
+        Positions in the data set's samples, ascending.
+    names : tuple of str
+        Name of each station.
+    notices : tuple of str
+        What a reader of the results should know about this partition.
+    """
+
+    indices: dict[int, list[int]]
+    names: tuple[str, ...]
+    notices: tuple[str, ...] = ()
+
+
+class IIDPartitioner:
+    """Shuffles all images and deals them out in equal portions, train and test separately.
+
+    Parameters
+    ----------
+    num_stations : int
+    seed : int
+    """
+
+    def __init__(self, num_stations: int = 5, seed: int = 42) -> None:
+        self.num_stations, self.seed = num_stations, seed
+
+    def partition(self, dataset: HasSamples) -> dict[int, list[int]]:
+        """Return station number -> ascending sample indices."""
+        return self.describe(dataset.samples).indices
+
+    def describe(self, samples: Sequence[Sample]) -> Partition:
+        """Return the partition with station names and notices."""
+        rng = np.random.default_rng(self.seed)
+        owner = np.zeros(len(samples), dtype=np.int64)
+        for split in ("train", "test"):
+            own = _where(samples, lambda sample, s=split: sample.split == s)  # type: ignore[misc]
+            for station, part in enumerate(np.array_split(rng.permutation(own), self.num_stations)):
+                owner[part] = station
+        return _finish(owner, samples, self.num_stations)
+
+
+class CategoryPartitioner:
+    """Every station inspects its own categories; quality control samples 10 % of each.
+
+    Parameters
+    ----------
+    num_stations : int
+        With five stations and AutoVI's categories: engine assembly, underbody line, fastener
+        station, clip inspection, quality control. Otherwise the categories are dealt out evenly
+        to all stations but the last, which is quality control; where there are more stations
+        than categories, the largest are shared.
+    seed : int
+    """
+
+    def __init__(self, num_stations: int = 5, seed: int = 42) -> None:
+        self.num_stations, self.seed = num_stations, seed
+
+    def partition(self, dataset: HasSamples) -> dict[int, list[int]]:
+        """Return station number -> ascending sample indices."""
+        return self.describe(dataset.samples).indices
+
+    def describe(self, samples: Sequence[Sample]) -> Partition:
+        """Return the partition with station names and notices."""
+        rng = np.random.default_rng(self.seed)
+        owner = np.zeros(len(samples), dtype=np.int64)
+        if self.num_stations == 1:
+            return _finish(owner, samples, 1, notices=("one station holds every category",))
+        quality = self.num_stations - 1
+        held: dict[str, list[int]] = {}
+        for category in sorted({sample.category for sample in samples}):
+            held[category] = []
+            for split in ("train", "test"):
+                own = rng.permutation(
+                    _where(samples, lambda x, c=category, s=split: (x.category, x.split) == (c, s))  # type: ignore[misc]
+                )
+                taken = int(QUALITY_SHARE * len(own) + 0.5)
+                owner[own[:taken]] = quality
+                held[category] += own[taken:].tolist()
+        lines, notices = _deal_categories(held, samples, quality)
+        for station, indices in enumerate(lines):
+            owner[indices] = station
+        autovi = not notices
+        names = (*(name for name, _ in AUTOVI_STATIONS), QUALITY_CONTROL) if autovi else None
+        return _finish(owner, samples, self.num_stations, names, notices)
+
+
+class DirichletPartitioner:
+    """Shares of each category are drawn from a Dirichlet distribution over the stations.
+
+    Parameters
+    ----------
+    num_stations : int
+    seed : int
+    alpha : float
+        Small: each category at few stations; large: nearly even shares.
+
+    References
+    ----------
+    Hsu, Qi and Brown, "Measuring the Effects of Non-Identical Data Distribution", 2019, section 3.
+    """
+
+    def __init__(self, num_stations: int = 5, seed: int = 42, alpha: float = 0.5) -> None:
+        self.num_stations, self.seed, self.alpha = num_stations, seed, alpha
+
+    def partition(self, dataset: HasSamples) -> dict[int, list[int]]:
+        """Return station number -> ascending sample indices."""
+        return self.describe(dataset.samples).indices
+
+    def describe(self, samples: Sequence[Sample]) -> Partition:
+        """Return the partition with station names and notices."""
+        rng = np.random.default_rng(self.seed)
+        owner = np.zeros(len(samples), dtype=np.int64)
+        for category in sorted({sample.category for sample in samples}):
+            shares = rng.dirichlet(np.full(self.num_stations, self.alpha))
+            for split in ("train", "test"):
+                own = rng.permutation(
+                    _where(samples, lambda x, c=category, s=split: (x.category, x.split) == (c, s))  # type: ignore[misc]
+                )
+                bounds = np.floor(np.cumsum(shares)[:-1] * len(own) + 0.5).astype(int)
+                for station, part in enumerate(np.split(own, bounds)):
+                    owner[part] = station
+        moved = _give_everyone_an_image(owner, samples, self.num_stations)
+        notices = (
+            (f"{moved} station(s) drew no training image and were given one",) if moved else ()
+        )
+        return _finish(owner, samples, self.num_stations, notices=notices)
+
+
+Partitioner = IIDPartitioner | CategoryPartitioner | DirichletPartitioner
+
+PARTITIONS: Final[dict[str, Callable[[int, int, float], Partitioner]]] = {
+    "iid": lambda stations, seed, alpha: IIDPartitioner(stations, seed),
+    "category": lambda stations, seed, alpha: CategoryPartitioner(stations, seed),
+    "dirichlet": lambda stations, seed, alpha: DirichletPartitioner(stations, seed, alpha),
+}
+"""Name in the run config -> partitioner from (stations, seed, alpha)."""
+
+
+def make_partition(
+    samples: Sequence[Sample], name: str, num_stations: int, seed: int, alpha: float = 0.5
+) -> Partition:
+    """Deal samples out by the name of a partition.
+
+    Raises
+    ------
+    InputError
+        If there are fewer training images than stations.
+    """
+    training = sum(sample.split == "train" for sample in samples)
+    if training < num_stations:
+        raise InputError(
+            f"{training} training images cannot be dealt out to {num_stations} stations; "
+            "lower num-stations or add images"
+        )
+    return PARTITIONS[name](num_stations, seed, alpha).describe(samples)
+
+
+def compute_partition_stats(
+    partition: dict[int, list[int]],
+    dataset: HasSamples,
+    split: str | None = None,
+    names: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Count images by station and category.
+
+    Parameters
+    ----------
+    partition : dict of station number to indices
+    dataset : object with `samples`
+    split : "train" or "test", optional
+        Count only this split.
+    names : sequence of str, optional
+        Names of the stations; default `station-0`, ...
+
+    Returns
+    -------
+    DataFrame
+        One row a station (index: its name), one column a category, and `total`; integers.
+    """
+    categories = sorted({sample.category for sample in dataset.samples})
+    rows = {}
+    for station in sorted(partition):
+        chosen = [dataset.samples[i] for i in partition[station]]
+        counts = {
+            category: sum(s.category == category and split in (None, s.split) for s in chosen)
+            for category in categories
+        }
+        rows[names[station] if names else f"station-{station}"] = counts
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=categories).astype("int64")
+    table["total"] = table.sum(axis=1)
+    return table
+
+
+def _deal_categories(
+    held: dict[str, list[int]], samples: Sequence[Sample], lines: int
+) -> tuple[list[list[int]], tuple[str, ...]]:
+    """Categories to production stations; a notice where this is not AutoVI's own plant."""
+    plant = [list(categories) for _, categories in AUTOVI_STATIONS]
+    known = {category for categories in plant for category in categories}
+    if lines == len(plant) and set(held) == known:
+        return [[i for c in categories for i in held[c]] for categories in plant], ()
+    groups: list[dict[str, list[int]]] = [{} for _ in range(lines)]
+
+    def load(group: dict[str, list[int]]) -> int:
+        return sum(samples[i].split == "train" for own in group.values() for i in own)
+
+    for category in sorted(held, key=lambda c: (-load({c: held[c]}), c)):
+        min(groups, key=load)[category] = held[category]
+    for empty in range(lines):
+        if load(groups[empty]):
+            continue
+        fullest = max(groups, key=load)
+        category = max(fullest, key=lambda c: (load({c: fullest[c]}), c))
+        # The lists are in shuffled order, so every second image of each split is a fair half.
+        train = [i for i in fullest[category] if samples[i].split == "train"]
+        test = [i for i in fullest[category] if samples[i].split == "test"]
+        groups[empty] = {category: train[1::2] + test[1::2]}
+        fullest[category] = train[0::2] + test[0::2]
+    dealt = "; ".join(
+        f"station-{number}: {', '.join(sorted(group))}" for number, group in enumerate(groups)
+    )
+    notice = (
+        f"category partition over {lines + 1} stations: {dealt}; station-{lines}: quality control"
+    )
+    return [[i for own in group.values() for i in own] for group in groups], (notice,)
+
+
+def _give_everyone_an_image(owner: np.ndarray, samples: Sequence[Sample], stations: int) -> int:
+    """Move one training image from the richest station to each that has none."""
+    train = _where(samples, lambda sample: sample.split == "train")
+    moved = 0
+    for station in range(stations):
+        counts = np.bincount(owner[train], minlength=stations)
+        if counts[station] == 0:
+            richest = int(np.argmax(counts))
+            owner[train[owner[train] == richest][-1]] = station
+            moved += 1
+    return moved
+
+
+def _where(samples: Sequence[Sample], condition: Callable[[Sample], bool]) -> np.ndarray:
+    return np.array([i for i, sample in enumerate(samples) if condition(sample)], dtype=np.int64)
+
+
+def _finish(
+    owner: np.ndarray,
+    samples: Sequence[Sample],
+    stations: int,
+    names: tuple[str, ...] | None = None,
+    notices: tuple[str, ...] = (),
+) -> Partition:
+    indices = {station: np.flatnonzero(owner == station).tolist() for station in range(stations)}
+    without = [
+        station
+        for station, own in indices.items()
+        if not any(samples[i].split == "train" for i in own)
+    ]
+    names = names or tuple(f"station-{station}" for station in range(stations))
+    if without:
+        notices += (f"no training image at: {', '.join(names[s] for s in without)}",)
+    return Partition(indices, names, notices)

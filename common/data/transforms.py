@@ -1,0 +1,195 @@
+"""From image files to normalized tensors, each category at its own size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from common.data.dataset import AutoVIDataset
+
+IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
+IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+
+CATEGORY_SIZES: Final[dict[str, tuple[int, int]]] = {
+    "engine_wiring": (400, 400),
+    "pipe_clip": (400, 400),
+    "pipe_staple": (400, 400),
+    "tank_screw": (750, 1000),
+    "underbody_pipes": (750, 1000),
+    "underbody_screw": (750, 1000),
+}
+"""AutoVI's image sizes as (height, width); its documentation writes width x height."""
+
+
+def resized(size: tuple[int, int], image_size: int) -> tuple[int, int]:
+    """Size at which the network sees an image.
+
+    Parameters
+    ----------
+    size : (height, width)
+        Of the image file.
+    image_size : int
+        0 keeps it; n makes the shorter side n pixels and keeps the aspect.
+
+    Returns
+    -------
+    (height, width)
+    """
+    if image_size == 0:
+        return size
+    height, width = size
+    if height <= width:
+        return image_size, max(1, round(width * image_size / height))
+    return max(1, round(height * image_size / width)), image_size
+
+
+def to_tensor(image: Image.Image, image_size: int = 0) -> torch.Tensor:
+    """Normalize one RGB image at its own size or with its shorter side scaled.
+
+    Parameters
+    ----------
+    image : PIL image, mode RGB
+    image_size : int
+        0 or the length of the shorter side; scaling is bilinear and antialiased, without a crop.
+
+    Returns
+    -------
+    tensor of shape (3, h, w), float32
+        ImageNet-normalized.
+    """
+    size = resized((image.height, image.width), image_size)
+    return _pipeline(size if size != (image.height, image.width) else None)(image)
+
+
+def get_transforms(category: str | None = None, image_size: int = 0) -> transforms.Compose:
+    """Preprocessing of one category's images, as a torchvision pipeline.
+
+    Parameters
+    ----------
+    category : str, optional
+        An AutoVI category is brought to its published size (`CATEGORY_SIZES`); every other one
+        keeps each image's own size.
+    image_size : int
+        n > 0 scales the shorter side to n instead, aspect kept.
+
+    Returns
+    -------
+    torchvision.transforms.Compose
+        PIL RGB image -> float32 tensor (3, h, w).
+
+    Notes
+    -----
+    A run itself uses `to_tensor`, which never changes the size of an image by its category's name;
+    on AutoVI's own files the two agree.
+    """
+    if image_size:
+        return transforms.Compose([transforms.Lambda(lambda image: to_tensor(image, image_size))])
+    return _pipeline(CATEGORY_SIZES.get(category or ""))
+
+
+def _pipeline(size: tuple[int, int] | None) -> transforms.Compose:
+    steps: list[Any] = [transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+    if size is not None:
+        steps.insert(0, transforms.Resize(size, antialias=True))
+    return transforms.Compose(steps)
+
+
+class CategoryTransformDataset(Dataset[dict[str, Any]]):
+    """A data set whose images pass through the transform of their own category.
+
+    Parameters
+    ----------
+    dataset : AutoVIDataset
+        Without a transform of its own.
+    image_size : int
+        As in `get_transforms`.
+    """
+
+    def __init__(self, dataset: AutoVIDataset, image_size: int = 0) -> None:
+        self.dataset = dataset
+        names = {sample.category for sample in dataset.samples}
+        self.transforms = {name: get_transforms(name, image_size) for name in sorted(names)}
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        item = self.dataset[position]
+        return {**item, "image": self.transforms[item["category"]](item["image"])}
+
+
+class TransformedSubset(Dataset[dict[str, Any]]):
+    """A view of some items of a data set, as one station holds them.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    indices : sequence of int
+        Positions in `dataset`, in the order wanted.
+    """
+
+    def __init__(self, dataset: Dataset[dict[str, Any]], indices: Sequence[int]) -> None:
+        self.dataset = dataset
+        self.indices = list(indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        return self.dataset[self.indices[position]]
+
+
+def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Batch items: images stacked where all sizes agree (else a list), labels as a tensor.
+
+    Returns
+    -------
+    dict
+        `image` tensor (b, 3, h, w) or list of tensors, `label` int64 tensor (b,), and lists
+        `category`, `defect_type`, `path`.
+    """
+    images = [item["image"] for item in items]
+    same = len({tuple(image.shape) for image in images}) == 1
+    return {
+        "image": torch.stack(images) if same else images,
+        "label": torch.tensor([item["label"] for item in items], dtype=torch.int64),
+        "category": [item["category"] for item in items],
+        "defect_type": [item["defect_type"] for item in items],
+        "path": [item["path"] for item in items],
+    }
+
+
+def create_dataloaders(
+    dataset: Dataset[dict[str, Any]],
+    partition: Mapping[int, Sequence[int]],
+    batch_size: int = 32,
+    num_workers: int = 0,
+) -> dict[int, DataLoader[dict[str, Any]]]:
+    """One loader per station, in the partition's order (a memory bank needs no shuffling).
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Items as `CategoryTransformDataset` gives them.
+    partition : mapping of station to indices
+        As a partitioner's `partition` returns it.
+
+    Returns
+    -------
+    dict of station to DataLoader
+    """
+    return {
+        station: DataLoader(
+            TransformedSubset(dataset, indices),
+            batch_size=batch_size,
+            num_workers=num_workers,
+            shuffle=False,
+            collate_fn=collate,
+        )
+        for station, indices in partition.items()
+    }
