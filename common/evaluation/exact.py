@@ -1,0 +1,174 @@
+"""The exact evaluation: every score is a threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from common.data.regions import Region
+from common.evaluation.curve import Levels
+from common.evaluation.images import ImageRecord, image_record
+from common.evaluation.pixels import (
+    RegionScores,
+    TypeSet,
+    checked_map,
+    image_types,
+    split_pixels,
+)
+from common.evaluation.result import EvaluationResult, evaluate_scopes
+
+BLOCK_SIZE = 2**24
+"""Scores that are sorted at once (64 MB)."""
+
+
+class ExactEvaluation:
+    """Evaluation of one category in which no score is rounded or left out.
+
+    Has the interface of `EvaluationCounts` (`update`, `compute`) and cannot be sent: it holds
+    every score.
+
+    Notes
+    -----
+    Memory: 4 bytes for each pixel of the test set, 8 for each pixel of a region and, in
+    `compute`, about 60 for each distinct score inside regions. 700 images of 1000x750 with
+    a region on one pixel in fifty are 2.1 GB of scores.
+
+    Time: one sort of all normal scores in blocks, then one pass over them for each set of defect
+    types: O(n log n).
+    """
+
+    def __init__(self) -> None:
+        self._images: list[ImageRecord] = []
+        self._normal: dict[TypeSet, SortedBlocks] = {}
+        self._anomalous: dict[TypeSet, list[NDArray[np.float32]]] = {}
+        self._regions: list[RegionScores] = []
+
+    def update(
+        self,
+        anomaly_map: NDArray[Any],
+        regions: Sequence[Region] | None,
+        *,
+        label: int,
+        score: float,
+        defect_type: str,
+    ) -> None:
+        """Take in one test image: parameters and errors are those of `EvaluationCounts.update`."""
+        types = image_types(regions, label, defect_type)
+        record = image_record(label, score, types, regions is not None)
+        scores = checked_map(anomaly_map)
+        if regions is not None:
+            pixels = split_pixels(scores, regions, types)
+            self._normal.setdefault(types, SortedBlocks()).add(pixels.normal)
+            for key, values in pixels.anomalous.items():
+                self._anomalous.setdefault(key, []).append(values)
+            self._regions.extend(_highest(region) for region in pixels.regions)
+        self._images.append(record)
+
+    def compute(self, *, kinds: Mapping[str, str] | None = None) -> EvaluationResult:
+        """Metrics of all images taken in so far; `kinds` as in `EvaluationCounts.compute`."""
+        return evaluate_scopes(self._images, self._levels, "exact", kinds)
+
+    def _levels(self, types: frozenset[str] | None) -> Levels:
+        """Distinct scores of the anomalous pixels of some types, highest first."""
+        parts = [
+            values
+            for key, arrays in self._anomalous.items()
+            if types is None or types.intersection(key)
+            for values in arrays
+        ]
+        levels, anomalous = np.unique(
+            np.concatenate([np.empty(0, np.float32), *parts]), return_counts=True
+        )
+        regions = [
+            region for region in self._regions if types is None or region.defect_type in types
+        ]
+        rise = np.zeros(levels.size, dtype=np.float64)
+        for region in regions:
+            weight = 1 / (region.saturation_area * len(regions))
+            scores, pixels = np.unique(region.scores, return_counts=True)
+            rise[np.searchsorted(levels, scores)] += pixels * weight
+        below = np.zeros(levels.size, dtype=np.int64)
+        not_above = np.zeros(levels.size, dtype=np.int64)
+        total = 0
+        for key, blocks in self._normal.items():
+            if types is None or not key or types.intersection(key):
+                total += blocks.size
+                for block in blocks.sorted_blocks():
+                    count_below(block, levels, below, not_above)
+        return Levels(
+            above=(total - not_above)[::-1],
+            up_to=(total - below)[::-1],
+            rise=rise[::-1],
+            anomalous=anomalous[::-1].astype(np.int64),
+            normal_pixels=total,
+            regions=len(regions),
+        )
+
+
+class SortedBlocks:
+    """Scores kept in sorted blocks of at most about `BLOCK_SIZE`."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._blocks: list[NDArray[np.float32]] = []
+        self._waiting: list[NDArray[np.float32]] = []
+        self._n_waiting = 0
+
+    def add(self, scores: NDArray[np.float32]) -> None:
+        """Add scores (n,), float32; they may be kept without a copy and are not changed."""
+        self.size += scores.size
+        self._waiting.append(scores)
+        self._n_waiting += scores.size
+        if self._n_waiting >= BLOCK_SIZE:
+            self._sort_waiting()
+
+    def sorted_blocks(self) -> list[NDArray[np.float32]]:
+        """All scores added so far, each block ascending."""
+        if self._waiting:
+            self._sort_waiting()
+        return self._blocks
+
+    def _sort_waiting(self) -> None:
+        block = np.concatenate(self._waiting)
+        self._waiting, self._n_waiting = [], 0
+        block.sort()
+        self._blocks.append(block)
+
+
+def _highest(region: RegionScores) -> RegionScores:
+    """Only the scores that count towards a region's sPRO: as many as its saturation area."""
+    surplus = region.scores.size - region.saturation_area
+    if surplus <= 0:
+        return region
+    highest = np.partition(region.scores, surplus)[surplus:]
+    return RegionScores(region.defect_type, region.saturation_area, highest.copy())
+
+
+@numba.njit(nogil=True)
+def count_below(
+    block: NDArray[np.float32],
+    levels: NDArray[np.float32],
+    below: NDArray[np.int64],
+    not_above: NDArray[np.int64],
+) -> None:
+    """Add to `below` and `not_above` how many scores are < and <= each level.
+
+    Both arrays of scores ascend, so one walk along both is enough: O(n + m), where a search for
+    each level would cost O(m log n).
+    """
+    under = 0
+    reached = 0
+    for position in range(levels.size):
+        level = levels[position]
+        while under < block.size and block[under] < level:
+            under += 1
+        reached = max(reached, under)
+        while reached < block.size and block[reached] <= level:
+            reached += 1
+        below[position] += under
+        not_above[position] += reached
+        under = reached

@@ -1,0 +1,148 @@
+"""Exact evaluation against the definition; merged counts against the exact evaluation."""
+
+from __future__ import annotations
+
+import evaluation_twin as twin
+import numpy as np
+import pytest
+from evaluation_cases import make_shots, shots_strategy
+from evaluation_twin import Shot, add_all
+from hypothesis import given, settings
+
+from common.data.regions import Region
+from common.evaluation.counts import EvaluationCounts
+from common.evaluation.curve import FPR_LIMITS
+from common.evaluation.exact import ExactEvaluation, SortedBlocks, count_below
+
+
+def scopes(result):
+    """Every scope of a result with the types that it covers (None: all)."""
+    yield None, result.overall
+    for name, scope in result.per_defect_type.items():
+        yield {name}, scope
+    for kind, scope in result.per_anomaly_kind.items():
+        yield {name for name, its_kind in result.kinds.items() if its_kind == kind}, scope
+
+
+@settings(max_examples=60, deadline=None)
+@given(shots_strategy)
+def test_exact_equals_the_definition_and_counts_keep_their_bound(shots):
+    exact = add_all(ExactEvaluation(), shots).compute(kinds={"scratch": "structural"})
+    merged = add_all(EvaluationCounts(), shots).compute(kinds={"scratch": "structural"})
+    for (types, slow_scope), (_, scope) in zip(scopes(exact), scopes(merged), strict=True):
+        assert scope.counts == slow_scope.counts
+        assert scope.not_computed == slow_scope.not_computed
+        assert (scope.auc_roc, scope.tpr_at_tnr) == (slow_scope.auc_roc, slow_scope.tpr_at_tnr)
+        regions = [
+            region
+            for shot in shots
+            for region in shot.regions or []
+            if types is None or region.defect_type in types
+        ]
+        normal = sum(
+            int(twin.normal_mask(shot).sum()) for shot in shots if twin.in_scope(shot, types)
+        )
+        assert (scope.counts["regions"], scope.counts["normal_pixels"]) == (len(regions), normal)
+        if not regions or not normal:
+            assert "localization.auc_spro" in scope.not_computed
+            assert scope.auc_spro == {}
+            assert scope.pixel_auc_roc is None
+            continue
+        points = twin.curve(shots, types)
+        for limit in FPR_LIMITS:
+            expected = twin.auc_spro(points, limit)
+            assert slow_scope.auc_spro[limit] == pytest.approx(expected, abs=1e-9)
+            assert abs(scope.auc_spro[limit] - expected) <= scope.auc_error_bound[limit]
+            assert slow_scope.auc_error_bound[limit] == 0
+        pixel = twin.pixel_auc_roc(shots, types)
+        assert slow_scope.pixel_auc_roc == pytest.approx(pixel, abs=1e-12)
+        assert abs(scope.pixel_auc_roc - pixel) <= scope.pixel_auc_roc_error_bound
+
+
+def test_worked_example():
+    # Region scores 4, 3, 1 with saturation area 2: the 4 and the 3 count one half each.
+    # Normal scores 5, 3, 2, 1. Thresholds 4 -> FPR 1/4, sPRO 0; 3 -> 1/4, 1/2; 2 -> 2/4, 1.
+    # Area: 0 up to 1/4, then the ramp (1/2 + 1)/2 * 1/4 = 0.1875, then 1 * 1/2: 0.6875.
+    # At limit 0.3: the ramp from 0.25 to 0.3 ends at 0.5 + 0.5 * 0.2 = 0.6: 0.0275 / 0.3.
+    mask = np.array([[1, 1, 1, 0, 0, 0, 0]], dtype=bool)
+    shot = Shot(
+        np.array([[4, 3, 1, 5, 3, 2, 1]], dtype=np.float32),
+        [Region(mask, "missing", 2)],
+        1,
+        5.0,
+        "missing",
+    )
+    result = add_all(ExactEvaluation(), [shot]).compute().overall
+    assert result.auc_spro[1.0] == pytest.approx(0.6875, abs=1e-15)
+    assert result.auc_spro[0.3] == pytest.approx(0.0275 / 0.3, abs=1e-15)
+    # 4 beats three of four, 3 beats two and ties one, 1 ties one: (3 + 2.5 + 0.5) / 12.
+    assert result.pixel_auc_roc == pytest.approx(0.5, abs=1e-15)
+    assert result.not_computed["classification.auc_roc"] == "no good images"
+    assert "classification.auc_roc" in result.not_computed
+    assert result.curve.fpr[0] == 0
+    assert result.curve.fpr[-1] == 1
+    assert result.curve.mean_spro[list(result.curve.fpr).index(0.3)] == pytest.approx(0.6)
+
+
+def test_what_is_absent_says_why():
+    good = make_shots(1, 3, 0, "smooth")
+    result = add_all(ExactEvaluation(), good).compute().overall
+    assert result.not_computed["localization.auc_spro"] == "no defect regions"
+    assert result.not_computed["classification.auc_roc"] == "no defective images"
+    without = make_shots(1, 2, 2, "smooth", masks=False)
+    result = add_all(EvaluationCounts(), without).compute()
+    assert result.overall.not_computed["localization.auc_spro"] == "no image has defect masks"
+    assert result.overall.counts["images_without_masks"] == 4
+    assert result.overall.auc_roc is not None
+    assert sorted(result.per_defect_type) == sorted({shot.defect_type for shot in without[2:]})
+    nothing = EvaluationCounts().compute().overall
+    assert nothing.not_computed["localization.auc_spro"] == "no test images"
+    everything = Region(np.ones((2, 3), dtype=bool), "missing", 6)
+    full = Shot(np.ones((2, 3), dtype=np.float32), [everything], 1, 1.0, "missing")
+    result = add_all(ExactEvaluation(), [full]).compute().overall
+    reason = "no pixel lies outside the defect regions"
+    assert result.not_computed["localization.pixel_auc_roc"] == reason
+
+
+@pytest.mark.parametrize("evaluation", [ExactEvaluation, EvaluationCounts])
+def test_unusable_images_are_refused_and_leave_no_trace(evaluation):
+    ones = np.ones((2, 3), dtype=np.float32)
+    region = Region(np.ones((2, 3), dtype=bool), "missing", 6)
+    subject = evaluation()
+
+    def refused(match, anomaly_map=ones, regions=(), label=1, score=1.0, defect_type="missing"):
+        with pytest.raises(ValueError, match=match):
+            subject.update(anomaly_map, regions, label=label, score=score, defect_type=defect_type)
+
+    refused("not finite", anomaly_map=ones * np.nan)
+    refused("not finite", anomaly_map=ones * np.inf)
+    refused("expected \\(height, width\\)", anomaly_map=ones[0])
+    refused("finite number", score=float("nan"))
+    refused("labelled good has 1", regions=[region], label=0)
+    refused("expected 0", label=2)
+    refused("without a defect type", defect_type="")
+    refused("a mask has shape", anomaly_map=ones.T, regions=[region])
+    refused("has no pixel", regions=[Region(np.zeros((2, 3), dtype=bool), "missing", 1)])
+    refused("saturation area is 0", regions=[Region(region.mask, "missing", 0)])
+    assert subject.compute().overall.counts["images"] == 0
+
+
+def test_count_below_equals_searchsorted():
+    rng = np.random.default_rng(5)
+    block = np.sort(rng.integers(0, 50, 400).astype(np.float32))
+    levels = np.unique(rng.integers(-5, 60, 40).astype(np.float32))
+    below = np.zeros(levels.size, dtype=np.int64)
+    not_above = np.zeros(levels.size, dtype=np.int64)
+    count_below(block, levels, below, not_above)
+    np.testing.assert_array_equal(below, np.searchsorted(block, levels, side="left"))
+    np.testing.assert_array_equal(not_above, np.searchsorted(block, levels, side="right"))
+
+
+def test_block_size_does_not_change_the_result(monkeypatch):
+    shots = make_shots(3, 3, 4, "ties")
+    at_once = add_all(ExactEvaluation(), shots).compute().overall
+    monkeypatch.setattr("common.evaluation.exact.BLOCK_SIZE", 10)
+    in_blocks = add_all(ExactEvaluation(), shots)
+    assert len(in_blocks._normal[()].sorted_blocks()) > 1
+    assert in_blocks.compute().overall.auc_spro == at_once.auc_spro
+    assert SortedBlocks().sorted_blocks() == []
