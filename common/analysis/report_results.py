@@ -1,0 +1,292 @@
+"""What the report says about results: headline, categories, defects, thresholds, statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from common.analysis import findings, plots, wording
+from common.analysis.report_parts import (
+    Cell,
+    HtmlTable,
+    Picture,
+    frame_table,
+    number_cell,
+    picture,
+    text_cell,
+)
+from common.analysis.runs import Run
+from common.analysis.series import Series, value_table
+from common.analysis.statistics import TEST_LABELS, TESTS, StatisticalAnalysis
+from common.analysis.tables import MEAN_ROW, create_summary_table, gap_percent, with_mean_row
+
+MAIN_LIMIT: Final = "0.05"
+OTHER_LIMITS: Final = ("0.01", "0.1", "0.3", "1.0")
+IMAGE_AUROC: Final = ("classification", "auc_roc")
+METRIC: Final = f"AUC-sPRO at FPR limit {MAIN_LIMIT}"
+
+
+def spro_path(limit: str = MAIN_LIMIT) -> tuple[str, ...]:
+    """Where AUC-sPRO stands in metrics.json."""
+    return ("localization", "auc_spro", limit)
+
+
+def headline_table(
+    series: Sequence[Series], spro: pd.DataFrame, auroc: pd.DataFrame, reference: str | None
+) -> HtmlTable:
+    """One row a method: what it reaches, what it costs."""
+    summary, image = create_summary_table(spro), create_summary_table(auroc)
+    gaps: dict[str, float] = {}
+    if reference is not None and len(series) > 1:
+        of_means = gap_percent(summary[["mean"]].T, reference)
+        gaps = {str(name): float(of_means[name].iloc[0]) for name in of_means.columns}
+    rows = []
+    for one in series:
+        done = [run for run in one.runs if not run.failed]
+        statistics = [number_cell(float(summary[key][one.label])) for key in
+                      ("mean", "std", "min", "median", "max")]  # fmt: skip
+        gap = number_cell(gaps.get(one.label), wording.percent)
+        rows.append([
+            text_cell(one.label),
+            *statistics,
+            Cell("reference", 0.0) if one.label == reference and len(series) > 1 else gap,
+            number_cell(float(image["mean"][one.label])),
+            number_cell(_mean(run.bank_rows for run in done), wording.count),
+            text_cell(wording.listed(sorted({str(run.bank["scope"]) for run in done
+                                             if run.bank.get("scope")}))),
+            number_cell(_mean(run.sent_bytes.get("up") for run in done), wording.size),
+            number_cell(_mean(run.seconds.get("total") for run in done), wording.duration),
+            number_cell(len(done), wording.count),
+        ])  # fmt: skip
+    names = ["mean", "standard deviation", "minimum", "median", "maximum", "gap"]
+    columns = [("method", False), *((name, True) for name in names)]
+    columns += [("image AUROC, mean", True), ("bank rows", True), ("bank scope", False)]
+    columns += [("sent", True), ("time", True), ("runs", True)]
+    return HtmlTable(f"{METRIC} of every method, and what it took", columns, rows)
+
+
+def category_tables(series: Sequence[Series], spro: pd.DataFrame) -> list[HtmlTable]:
+    """Per category: AUC-sPRO at the main limit, its gap, image AUROC, then the other limits."""
+    tables = [_metric_table(series, spro_path(), METRIC)]
+    spread = seed_spread(series, spro)
+    if spread is not None:
+        caption = f"{METRIC}: standard deviation over seeds"
+        tables.append(frame_table(spread, caption))
+    tables.append(_metric_table(series, IMAGE_AUROC, "Image AUROC"))
+    tables.append(_metric_table(series, ("classification", "average_precision"),
+                                "Average precision of image scores"))  # fmt: skip
+    tables.extend(
+        _metric_table(series, spro_path(limit), f"AUC-sPRO at FPR limit {limit}")
+        for limit in OTHER_LIMITS
+    )
+    return tables
+
+
+def seed_spread(series: Sequence[Series], spro: pd.DataFrame) -> pd.DataFrame | None:
+    """Standard deviation over seeds of every category; None if no series has several runs."""
+    if all(len(one.runs) < 2 for one in series):
+        return None
+
+    def deviation(one: Series, category: str) -> float:
+        values = one.values(category, spro_path())
+        return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+    columns = {one.label: [deviation(one, str(name)) for name in spro.index] for one in series}
+    return pd.DataFrame(columns, index=spro.index)
+
+
+def missing_notes(series: Sequence[Series], categories: Sequence[str]) -> list[str]:
+    """Every AUC-sPRO and AUROC that is missing, with its reason; failed runs once."""
+    notes = []
+    for one in series:
+        for run in one.runs:
+            if run.failed:
+                notes.append(f"{one.label}, {run.name}: the run failed ({run.error})")
+        whole = Series(one.label, one.method, tuple(run for run in one.runs if not run.failed))
+        for category in categories:
+            reasons: dict[str, list[str]] = {}
+            for name, path in (("AUC-sPRO", spro_path()), ("image AUROC", IMAGE_AUROC)):
+                for reason in whole.why_missing(category, path):
+                    reasons.setdefault(reason, []).append(name)
+            notes += [f"{category}, {wording.listed(n)}: {r}" for r, n in reasons.items()]
+    return [wording.printable(note) for note in notes]
+
+
+def comparison_pictures(series: Sequence[Series], spro: pd.DataFrame) -> list[Picture]:
+    """Bars, and for several methods heatmap, boxes and accuracy against bytes."""
+    if spro.dropna(how="all").empty:
+        return []
+    spread = seed_spread(series, spro)
+    bars = plots.plot_comparison_bar_chart(spro, metric=METRIC, spread=spread)
+    found = [picture(bars, "bars", f"{METRIC} by category and method. Longer is better.")]
+    if len(series) < 2:
+        return found
+    heatmap = plots.plot_performance_heatmap(with_mean_row(spro), metric=METRIC)
+    found.append(picture(heatmap, "heatmap", f"The same {METRIC} as a map; brighter is better."))
+    boxes = plots.plot_box_comparison(spro, metric=METRIC)
+    caption = "Spread over categories: box from lower to upper quartile, line at the median, "
+    found.append(picture(boxes, "boxes", caption + "whiskers to the extremes, one dot a category."))
+    points = pd.DataFrame({
+        "bytes": {one.label: _mean(run.sent_bytes.get("up") for run in one.runs) for one in series},
+        "accuracy": create_summary_table(spro)["mean"],
+    }).loc[list(spro.columns)].astype(float)  # fmt: skip
+    if (points["bytes"] > 0).any():
+        figure = plots.plot_accuracy_against_bytes(points, metric=f"mean {METRIC}")
+        found.append(picture(figure, "bytes", "What was reached against what stations sent."))
+    return found
+
+
+def curve_pictures(series: Sequence[Series], categories: Sequence[str]) -> list[Picture]:
+    """One plot a category with the curves of all methods; of several seeds the first one's."""
+    found = []
+    for index, category in enumerate(categories):
+        curves = {}
+        for one in series:
+            drawn = (run.curves.get(one.method, {}).get(category) for run in one.runs)
+            first = next((curve for curve in drawn if curve is not None), None)
+            if first is not None and first.fpr:
+                curves[one.label] = first
+        if curves:
+            figure = plots.plot_fpr_spro_curves(curves, title=category)
+            found.append(picture(figure, f"curve{index}", f"{category}: mean sPRO over FPR."))
+    return found
+
+
+def defect_tables(series: Sequence[Series]) -> list[HtmlTable]:
+    """Structural against logical, then every defect type."""
+    kinds = {}
+    for kind in ("structural", "logical"):
+        table = with_mean_row(value_table(series, ("per_anomaly_kind", kind, *spro_path())))
+        if table.notna().any(axis=None):
+            kinds[kind] = table
+    tables = [
+        frame_table(table, f"{METRIC}: {kind} anomalies", foot=[MEAN_ROW], mark_best=True)
+        for kind, table in kinds.items()
+    ]
+    types = sorted(
+        {
+            (category, str(defect), str(block.get("kind", "")))
+            for one in series
+            for category in one.categories
+            for _, metrics in one.metrics(category)
+            for defect, block in (metrics.get("per_defect_type") or {}).items()
+        }
+    )
+    if not types:
+        return tables
+    rows = []
+    for category, defect, kind in types:
+        path = ("per_defect_type", defect, *spro_path())
+        values = [one.mean(category, path) for one in series]
+        names = [text_cell(wording.printable(name)) for name in (category, defect, kind)]
+        rows.append([*names, *map(number_cell, values)])
+    columns = [("category", False), ("defect type", False), ("kind", False)]
+    columns += [(one.label, True) for one in series]
+    return [*tables, HtmlTable(f"{METRIC} by defect type", columns, rows)]
+
+
+def threshold_table(series: Sequence[Series]) -> HtmlTable | None:
+    """Thresholds and what they did on the test images; None where no run has one."""
+    rows = []
+    shown: list[tuple[str, Callable[[float | None], str]]] = [
+        ("value", wording.number), ("held_out_images", wording.count),
+        ("target_false_alarm_rate", _share), ("promised_false_alarm_rate", _share),
+        ("false_alarm_rate_on_test", _share), ("detection_rate_on_test", _share),
+    ]  # fmt: skip
+    for one in series:
+        for category in one.categories:
+            values = [one.mean(category, ("threshold", key)) for key, _ in shown]
+            if any(value is not None for value in values):
+                cells = [number_cell(value, how) for value, (_, how) in
+                         zip(values, shown, strict=True)]  # fmt: skip
+                rows.append([text_cell(category), text_cell(one.label), *cells])
+    if not rows:
+        return None
+    names = ["threshold (distance)", "held-out good images", "false alarms aimed at",
+             "false alarms promised at most", "false alarms on test images",
+             "defects detected on test images"]  # fmt: skip
+    columns = [("category", False), ("method", False), *((name, True) for name in names)]
+    return HtmlTable("Thresholds, from good images held out of the bank", columns, rows)
+
+
+def statistics_table(analysis: StatisticalAnalysis) -> HtmlTable:
+    """Every test of every comparison, with effect sizes."""
+    rows = []
+    for one in analysis.comparisons:
+        effect = one.effect
+        rows.append([
+            text_cell(one.method),
+            number_cell(len(one.categories), wording.count),
+            number_cell(one.mean_difference, lambda value: wording.number(value, 4)),
+            *(_p_cells(one.p_values[test], one.adjusted[test]) for test in TESTS),
+            _effect_cell(effect.d, effect.d_interval) if effect else text_cell(""),
+            _effect_cell(effect.d_z, effect.d_z_interval) if effect else text_cell(""),
+            text_cell(one.verdict),
+        ])  # fmt: skip
+    columns = [("method", False), ("categories", True), ("mean difference", True)]
+    columns += [(f"p, {TEST_LABELS[test]}", True) for test in TESTS]
+    columns += [("Cohen's d (pooled)", True), ("d_z (paired)", True), ("verdict", False)]
+    several = " (corrected by Holm in brackets)" if analysis.tested > 1 else ""
+    caption = f"{METRIC} against {analysis.reference}, paired over categories{several}"
+    return HtmlTable(caption, columns, rows)
+
+
+def key_findings(
+    series: Sequence[Series], runs: Sequence[Run], spro: pd.DataFrame, auroc: pd.DataFrame,
+    analysis: StatisticalAnalysis | None,
+) -> dict[str, list[str]]:  # fmt: skip
+    """Sentences for the top of the page, and the caveats beside them."""
+    sentences: list[str] = []
+    pairs = None
+    if not spro.empty:
+        sentences += findings.best_sentences(spro, METRIC)
+    if analysis is not None:
+        sentences += findings.gap_sentences(spro, analysis.reference)
+        for comparison in analysis.comparisons:
+            sentences.append(" ".join(findings.comparison_sentences(comparison, analysis)[:2]))
+        pairs = max((len(one.categories) for one in analysis.comparisons), default=0)
+    sentences += findings.anomaly_kind_sentences(series, MAIN_LIMIT)
+    if auroc.notna().any(axis=None):
+        sentences += findings.best_sentences(auroc, "image AUROC")
+    return {"sentences": sentences, "caveats": findings.caveats(series, runs, pairs)}
+
+
+def _metric_table(series: Sequence[Series], path: tuple[str, ...], caption: str) -> HtmlTable:
+    """Categories x methods with the mean row."""
+    table = with_mean_row(value_table(series, path))
+    over = [str(name) for name in table.attrs["mean_over"]]
+    notes = []
+    if len(over) < len(table) - 1:
+        notes.append(f"Mean over the categories that all methods have: {wording.listed(over)}."
+                     if over else "No mean: no category has a value for every method.")  # fmt: skip
+    return frame_table(table, caption, foot=[MEAN_ROW], mark_best=True, notes=notes)
+
+
+def _p_cells(raw: float | None, adjusted: float | None) -> Cell:
+    if raw is None:
+        return Cell("not possible", float("inf"), missing=True)
+    shown = wording.p_value(raw)
+    same = adjusted is None or adjusted == raw
+    return Cell(shown if same else f"{shown} ({wording.p_value(adjusted)})", raw)
+
+
+def _effect_cell(value: float | None, interval: Any) -> Cell:
+    if value is None:
+        return Cell("undefined", float("inf"), missing=True)
+    text = wording.number(value, 2)
+    if interval:
+        text += f" [{wording.number(interval[0], 2)}, {wording.number(interval[1], 2)}]"
+    return Cell(text, value)
+
+
+def _share(value: float | None) -> str:
+    return wording.MISSING if value is None else f"{value * 100:.1f} %"
+
+
+def _mean(values: Any) -> float | None:
+    """Mean of what was recorded; None if nothing was."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

@@ -1,0 +1,252 @@
+"""What the report says about runs: who took part, settings, time, how to repeat them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Any, Final
+
+import pandas as pd
+
+from common.analysis import plots, wording
+from common.analysis.report_parts import (
+    HtmlTable,
+    Picture,
+    number_cell,
+    picture,
+    text_cell,
+)
+from common.analysis.runs import Run
+from common.config import Settings
+
+STEPS: Final = ("survey", "build_bank", "aggregate", "score", "write", "total")
+_PATHS: Final = ("data-root", "output-dir")
+_NAMED_WEIGHTS: Final = ("auto", "imagenet", "random")
+
+
+def banners(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """What must be seen before any number: (heading, sentence)."""
+    found = []
+    synthetic = [run for run in runs if run.synthetic]
+    if synthetic:
+        which = "" if len(synthetic) == len(runs) else f" in {_names(synthetic)}"
+        found.append(("Synthetic data", f"The images{which} were made by a program. "
+                      "Nothing here says how well real parts would be inspected."))  # fmt: skip
+    random = [run for run in runs if run.random_weights]
+    if random:
+        which = "" if len(random) == len(runs) else f" in {_names(random)}"
+        found.append(("Random weights", f"The backbone{which} was not trained on any image. "
+                      "Results show that the system runs, not what it can do."))  # fmt: skip
+    for run in runs:
+        if run.failed:
+            found.append((f"Run {run.name} failed", wording.printable(run.error)))
+    absent = [
+        f"{station.get('name', '?')} ({station.get('status', '?')})"
+        for run in runs
+        for station in run.stations
+        if station.get("status") != "used"
+    ]
+    if absent:
+        found.append(("Stations without a part in a result", wording.printable(
+            wording.listed(list(dict.fromkeys(absent))) + ". The reasons stand under "
+            "“Who took part”.")))  # fmt: skip
+    return found
+
+
+def run_table(runs: Sequence[Run]) -> HtmlTable:
+    """One row a run: what ran, on what, with which outcome."""
+    rows = []
+    for run in runs:
+        data = run.info.get("data") or {}
+        categories = data.get("categories") or sorted(
+            {c for by in run.metrics.values() for c in by}
+        )
+        space = run.feature_space
+        backbone = " ".join(str(space[key]) for key in ("backbone", "layers") if space.get(key))
+        rows.append([
+            text_cell(run.name), text_cell(run.method),
+            text_cell(run.info.get("status", "not recorded")),
+            text_cell("synthetic" if run.synthetic else "real"),
+            number_cell(len(categories) or None, wording.count),
+            text_cell(backbone), text_cell(wording.printable(run.weights)),
+            text_cell("–" if run.seed is None else run.seed),  # noqa: RUF001
+            text_cell(str(run.info.get("started") or "")[:19].replace("T", " ")),
+            text_cell(run.info.get("flower_run_id")),
+        ])  # fmt: skip
+    columns = [("run", False), ("method", False), ("status", False), ("images", False)]
+    columns += [("categories", True), ("backbone", False), ("weights", False), ("seed", True)]
+    columns += [("started", False), ("Flower run", False)]
+    return HtmlTable("The runs of this report", columns, rows)
+
+
+def time_table(runs: Sequence[Run]) -> HtmlTable | None:
+    """Seconds of every step and bytes of every run; None where nothing was recorded."""
+    if not any(run.seconds or run.sent_bytes for run in runs):
+        return None
+    rows = [
+        [
+            text_cell(run.name),
+            *(number_cell(run.seconds.get(step), wording.duration) for step in STEPS),
+            number_cell(run.sent_bytes.get("up"), wording.size),
+            number_cell(run.sent_bytes.get("down"), wording.size),
+        ]
+        for run in runs
+    ]
+    columns = [("run", False), *((step.replace("_", " "), True) for step in STEPS)]
+    columns += [("bytes to the server", True), ("bytes to the stations", True)]
+    return HtmlTable("Time of every step, and bytes sent", columns, rows)
+
+
+def station_table(runs: Sequence[Run]) -> HtmlTable | None:
+    """Who was asked and what became of it; None if no run has stations."""
+    rows = [
+        [
+            text_cell(run.name),
+            text_cell(wording.printable(station.get("name", "?"))),
+            text_cell(wording.printable(station.get("status", "not recorded"))),
+            text_cell(wording.printable(station.get("reason") or "")),
+            text_cell(wording.printable(station.get("host") or "")),
+            number_cell(station.get("bytes_up"), wording.size),
+            number_cell(station.get("bytes_down"), wording.size),
+        ]
+        for run in runs
+        for station in run.stations
+    ]
+    if not rows:
+        return None
+    columns = [("run", False), ("station", False), ("status", False), ("reason", False)]
+    columns += [("host", False), ("sent", True), ("received", True)]
+    return HtmlTable("Who was asked, and what became of it", columns, rows)
+
+
+def contribution_table(run: Run) -> HtmlTable:
+    """What every station of one run brought."""
+    shown = (("images", wording.count), ("patches", wording.count), ("budget", wording.count),
+             ("rows_sent", wording.count), ("rows_chosen", wording.count), ("bytes", wording.size),
+             ("radius", wording.number), ("seconds", wording.duration))  # fmt: skip
+    rows = [
+        [
+            text_cell(wording.printable(station.get("name", "?"))),
+            *(number_cell(station.get(key), how) for key, how in shown),
+            text_cell(wording.printable(", ".join(sorted(station.get("categories") or {})))),
+        ]
+        for station in run.contributions
+    ]
+    columns = [("station", False), *((key.replace("_", " "), True) for key, _ in shown)]
+    return HtmlTable(f"{run.name}: what every station brought", [*columns, ("categories", False)],
+                     rows)  # fmt: skip
+
+
+def contribution_pictures(runs: Sequence[Run]) -> list[Picture]:
+    """Contributions of every run, and its partition where categories were reported."""
+    found = []
+    for index, run in enumerate(run for run in runs if run.contributions):
+        figure = plots.plot_client_contributions(run.contributions)
+        caption = f"{run.name}: images, bank rows and bytes of every station."
+        found.append(picture(figure, f"contributions{index}", caption))
+        partition = partition_frame(run)
+        if not partition.empty:
+            figure = plots.plot_partition_distribution(partition)
+            caption = f"{run.name}: training images of every station by category."
+            found.append(picture(figure, f"partition{index}", caption))
+    return found
+
+
+def partition_frame(run: Run) -> pd.DataFrame:
+    """Images by station and category, from the contributions; empty if not reported."""
+    counts = {
+        str(station.get("name", "?")): {
+            str(category): int(found.get("images", 0))
+            for category, found in (station.get("categories") or {}).items()
+        }
+        for station in run.contributions
+    }
+    frame = pd.DataFrame.from_dict(counts, orient="index").fillna(0)
+    return frame[sorted(frame.columns)]
+
+
+def settings_table(runs: Sequence[Run]) -> HtmlTable | None:
+    """Settings of every run, those that differ first; None where none were recorded."""
+    recorded = [run for run in runs if run.settings]
+    if not recorded:
+        return None
+    keys = list(dict.fromkeys(key for run in recorded for key in run.settings))
+    differing = [k for k in keys if len({repr(run.settings.get(k)) for run in recorded}) > 1]
+    ordered = [*differing, *(key for key in keys if key not in differing)]
+    rows = [
+        [text_cell(key), *(text_cell(shown_setting(run, key)) for run in recorded)]
+        for key in ordered
+    ]
+    columns = [("setting", False), *((run.name, False) for run in recorded)]
+    caption = "Settings" + (" (those that differ first)" if len(recorded) > 1 else "")
+    return HtmlTable(caption, columns, rows)
+
+
+def shown_setting(run: Run, key: str) -> str:
+    """A setting as the page may show it: of a path only its last part, of real stations none."""
+    value = run.settings.get(key, "")
+    if key not in _PATHS and not (key == "weights" and value not in _NAMED_WEIGHTS):
+        return wording.printable(value)
+    if run.real_stations:
+        return "not shown (real stations)"
+    if value == "":
+        return "the synthetic data set" if key == "data-root" else ""
+    return wording.printable(re.split(r"[\\/]", str(value).rstrip("/\\"))[-1])
+
+
+def versions_table(runs: Sequence[Run]) -> HtmlTable | None:
+    """Versions of every run; None where none were recorded."""
+    recorded: dict[str, dict[str, Any]] = {
+        run.name: run.info["versions"] for run in runs if run.info.get("versions")
+    }
+    if not recorded:
+        return None
+    keys = list(dict.fromkeys(key for versions in recorded.values() for key in versions))
+    rows = [[text_cell(key), *(text_cell(v.get(key)) for v in recorded.values())] for key in keys]
+    columns = [("program", False), *((name, False) for name in recorded)]
+    return HtmlTable("Versions", columns, rows)
+
+
+def repeat_commands(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """How to run it again: (what, command) for every run, then the report."""
+    commands = [(run.name, _command(run)) for run in runs if run.settings]
+    folders = " ".join(shlex.quote(run.name) for run in runs)
+    commands.append(("this report", f"fedpatchcore report {folders} --out OUT"))
+    return commands
+
+
+def _command(run: Run) -> str:
+    """One command with every setting that is not the default."""
+    defaults = Settings().to_run_config()
+    changed = {
+        key: value
+        for key, value in run.settings.items()
+        if key not in (*_PATHS, "partition") and value != defaults.get(key)
+    }
+    if "weights" in changed and changed["weights"] not in _NAMED_WEIGHTS:
+        changed["weights"] = "WEIGHTS_FILE"
+    if run.method == "federated":
+        pairs = " ".join(f"{key}={_toml(value)}" for key, value in changed.items())
+        config = f" --run-config {shlex.quote(pairs)}" if pairs else ""
+        return f"flwr run . plant --stream{config}"
+    words = ["fedpatchcore", "baseline" if run.method == "centralized" else "federate", "DATA"]
+    words += ["--out", run.name]
+    if run.method == "local":
+        return "fedpatchcore experiment FILE.yaml   # with the method local"
+    if run.method.startswith("federated_"):
+        words += ["--partition", run.method.removeprefix("federated_")]
+    for key, value in changed.items():
+        words += ["--set", f"{key}={str(value).lower() if isinstance(value, bool) else value}"]
+    return shlex.join(words)
+
+
+def _toml(value: Any) -> str:
+    """Write a value as Flower's --run-config takes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _names(runs: Sequence[Run]) -> str:
+    return wording.listed([run.name for run in runs])
