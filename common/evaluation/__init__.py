@@ -2,6 +2,31 @@
 
 from common.evaluation.counts import EvaluationCounts
 from common.evaluation.exact import ExactEvaluation
+from common.evaluation.kinds import anomaly_kind, read_kinds
+from common.evaluation.map_export import MapExporter
+from common.evaluation.maps import find_maps, read_map, read_scale
+from common.evaluation.metrics import MetricsWrapper, build_curves, build_metrics
+from common.evaluation.metrics_files import extract_auc_spro, load_metrics, write_metrics
 from common.evaluation.result import EvaluationResult, ScopeResult
+from common.evaluation.thresholds import Threshold, calibrate_threshold
 
-__all__ = ["EvaluationCounts", "EvaluationResult", "ExactEvaluation", "ScopeResult"]
+__all__ = [
+    "EvaluationCounts",
+    "EvaluationResult",
+    "ExactEvaluation",
+    "MapExporter",
+    "MetricsWrapper",
+    "ScopeResult",
+    "Threshold",
+    "anomaly_kind",
+    "build_curves",
+    "build_metrics",
+    "calibrate_threshold",
+    "extract_auc_spro",
+    "find_maps",
+    "load_metrics",
+    "read_kinds",
+    "read_map",
+    "read_scale",
+    "write_metrics",
+]

@@ -1,0 +1,101 @@
+"""The score above which an image is judged anomalous, from good images held out of the bank."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """An image is judged anomalous when its score is above `value`.
+
+    Attributes
+    ----------
+    value : float
+        One of the held-out scores.
+    target_false_alarm_rate : float
+        What was asked for.
+    promised_false_alarm_rate : float
+        What the held-out images support: a new good image exceeds `value` with at most this
+        probability.
+    held_out_images : int
+        Good images that the threshold rests on.
+    note : str
+        The promise in a sentence.
+    """
+
+    value: float
+    target_false_alarm_rate: float
+    promised_false_alarm_rate: float
+    held_out_images: int
+    note: str
+
+
+def calibrate_threshold(
+    scores: Sequence[float] | NDArray[np.floating], target_false_alarm_rate: float
+) -> Threshold | None:
+    """Choose the lowest threshold that keeps the target on unseen good images.
+
+    Parameters
+    ----------
+    scores : array of shape (n,), float
+        Image scores of good images that took no part in building the memory bank.
+    target_false_alarm_rate : float
+        Share of good images that may be judged anomalous, above 0 and below 1.
+
+    Returns
+    -------
+    Threshold or None
+        None without scores. If the target is below 1 / (n + 1), no threshold taken from `n`
+        images can promise it: the highest score is used and `promised_false_alarm_rate` says
+        what it is good for.
+
+    Raises
+    ------
+    ValueError
+        If a score is not finite or the target is not between 0 and 1.
+
+    Notes
+    -----
+    If held-out and future good images are exchangeable, a new score is equally likely to take any
+    of the n + 1 places among them, so it exceeds the k-th highest with probability at most
+    k / (n + 1), whatever the distribution. Ties only lower it. The promise is an average over
+    draws of the held-out images, not a bound for this very draw.
+
+    References
+    ----------
+    Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005, chapter 2
+    (split conformal prediction).
+    """
+    if not 0 < target_false_alarm_rate < 1:
+        raise ValueError(
+            f"the target false alarm rate is {target_false_alarm_rate}, "
+            "expected above 0 and below 1"
+        )
+    held_out = np.sort(np.asarray(scores, dtype=np.float64).ravel())
+    if not np.isfinite(held_out).all():
+        raise ValueError("a held-out score is not finite")
+    n = held_out.size
+    if n == 0:
+        return None
+    # 0.05 * 20 may come out as 0.9999...: without the slack the promise would be too careful.
+    supported = int(np.floor(target_false_alarm_rate * (n + 1) + 1e-9))
+    rank = min(max(supported, 1), n)
+    promised = rank / (n + 1)
+    images = "1 held-out good image" if n == 1 else f"{n} held-out good images"
+    if supported < 1:
+        note = (
+            f"{images} cannot support a false alarm rate of {target_false_alarm_rate:g}: the "
+            f"highest of their scores promises at most {promised:.3g}; "
+            f"{int(np.ceil(1 / target_false_alarm_rate - 1e-9)) - 1} images would be needed."
+        )
+    else:
+        note = (
+            f"{images} support a false alarm rate of at most {promised:.3g}, if new good images "
+            "are like them."
+        )
+    return Threshold(float(held_out[n - rank]), target_false_alarm_rate, promised, n, note)
