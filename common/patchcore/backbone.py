@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import Self
 
 import numpy as np
 import torch
@@ -18,9 +19,6 @@ from common.config import Settings
 from common.errors import InputError
 from common.patchcore.feature_space import FeatureSpace
 from common.patchcore.weights import Weights, load_weights
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 class FeatureExtractor:
@@ -165,7 +163,7 @@ def _fold_batch_norm(module: nn.Module) -> None:
     if isinstance(module, nn.Sequential):
         pairs = [
             (a, b)
-            for (a, x), (b, y) in zip(children, children[1:], strict=False)
+            for (a, x), (b, y) in pairwise(children)
             if isinstance(x, nn.Conv2d) and isinstance(y, nn.BatchNorm2d)
         ]
     else:

@@ -85,8 +85,8 @@ def load_weights(backbone: str, layers: tuple[str, ...], source: str, seed: int)
         path = Path(source).expanduser()
         if not path.is_file():
             raise InputError(
-                f"weights {source!r}: no such file; expected auto, imagenet, random, or the path of "
-                "a .safetensors or .pth file"
+                f"weights {source!r}: no such file; expected auto, imagenet, random, or the path "
+                "of a .safetensors or .pth file"
             )
         state, label = _read(path, expected), path.name
     return Weights(state, label, _digest(state))
@@ -119,8 +119,8 @@ def missing_imagenet(backbone: str) -> str:
     """Say which file to put where."""
     path = imagenet_file(backbone)
     return (
-        f"no ImageNet weights for {backbone}: put torchvision's file {path.name} at {path}, or name "
-        "a local file with weights=PATH (weights=random is only for trying the plumbing)"
+        f"no ImageNet weights for {backbone}: put torchvision's file {path.name} at {path}, or "
+        "name a local file with weights=PATH (weights=random only tries the plumbing)"
     )
 
 

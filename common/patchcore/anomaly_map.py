@@ -1,0 +1,88 @@
+"""From patch distances to an anomaly map at the image's size, and to one score per image."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from common.data.transforms import resized
+from common.patchcore.memory_bank import MemoryBank
+
+SMOOTHING_SIGMA = 4.0
+"""Gaussian sigma in pixels of the network's input (Roth et al., CVPR 2022, section 3.3)."""
+
+
+class AnomalyScorer:
+    """Judges patch features by their distance from a memory bank.
+
+    Parameters
+    ----------
+    bank : MemoryBank
+    image_size : int
+        The feature space's: at which scale the network saw the image.
+    percentile : float, optional
+        The image score is this percentile of the map; None for its maximum.
+    """
+
+    def __init__(
+        self, bank: MemoryBank, image_size: int = 0, percentile: float | None = None
+    ) -> None:
+        self.bank, self.image_size, self.percentile = bank, image_size, percentile
+
+    def anomaly_map(
+        self, features: NDArray[np.floating], file_size: tuple[int, int]
+    ) -> NDArray[np.float32]:
+        """Distances of all patches from the bank, as a picture of the image file's size.
+
+        Parameters
+        ----------
+        features : array of shape (rows, columns, d)
+        file_size : (height, width)
+
+        Returns
+        -------
+        array of shape (height, width), float32
+            Euclidean distances, bilinear between patch centres, smoothed; comparable between
+            images, never rescaled per image.
+        """
+        rows, columns, dim = features.shape
+        queries = np.asarray(features, dtype=np.float32).reshape(-1, dim)
+        distances, _ = self.bank.nearest(queries)
+        return render_map(
+            np.asarray(distances, dtype=np.float32).reshape(rows, columns),
+            file_size,
+            self.image_size,
+        )
+
+    def image_score(self, anomaly_map: NDArray[np.float32]) -> float:
+        """Maximum of the map, or the chosen percentile (linear between neighbours)."""
+        if self.percentile is None:
+            return float(anomaly_map.max())
+        return float(np.percentile(anomaly_map, self.percentile))
+
+
+def render_map(
+    patch_distances: NDArray[np.float32], file_size: tuple[int, int], image_size: int
+) -> NDArray[np.float32]:
+    """Bilinear to the size of the file, then Gaussian with sigma 4 at the network's scale.
+
+    Parameters
+    ----------
+    patch_distances : array of shape (rows, columns), float32
+    file_size : (height, width)
+    image_size : int
+        As in the settings; decides how many file pixels are one network pixel.
+
+    Returns
+    -------
+    array of shape (height, width), float32
+    """
+    grid = torch.from_numpy(np.ascontiguousarray(patch_distances))[None, None]
+    large = torch.nn.functional.interpolate(
+        grid, size=file_size, mode="bilinear", align_corners=False
+    )
+    seen = resized(file_size, image_size)
+    sigma = [SMOOTHING_SIGMA * file / net for file, net in zip(file_size, seen, strict=True)]
+    return ndimage.gaussian_filter(large[0, 0].numpy(), sigma, mode="reflect")

@@ -1,0 +1,117 @@
+"""What the extractor takes: files, pictures, arrays and tensors, each with a content key."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from common.data.images import read_image, read_size, unreadable
+from common.data.transforms import resized, to_tensor
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """One image to be looked at, decoded only when its turn comes.
+
+    Attributes
+    ----------
+    source : Path, PIL image, uint8 array (H, W, 3) or normalized float tensor (3, h, w)
+    """
+
+    source: Any
+
+    @property
+    def file_size(self) -> tuple[int, int]:
+        """Size (height, width) of the picture as it was given: that of its anomaly map."""
+        if isinstance(self.source, Path):
+            return read_size(self.source)
+        if isinstance(self.source, Image.Image):
+            return self.source.height, self.source.width
+        shape = self.source.shape
+        return tuple(shape[-2:]) if isinstance(self.source, torch.Tensor) else tuple(shape[:2])
+
+    def content_key(self) -> str:
+        """Sha256 (hex) of the image's bytes."""
+        if isinstance(self.source, Path):
+            try:
+                with self.source.open("rb") as file:
+                    return hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise unreadable(self.source, error) from error
+        array = np.ascontiguousarray(self.source)
+        return hashlib.sha256(f"{array.shape}{array.dtype}".encode() + array.tobytes()).hexdigest()
+
+    def tensor(self, image_size: int) -> torch.Tensor:
+        """Return the normalized tensor (3, h, w) that the network sees.
+
+        A tensor is taken as normalized already; it is scaled to `image_size`, never normalized.
+        """
+        if isinstance(self.source, torch.Tensor):
+            return _scaled(self.source.float(), image_size)
+        if isinstance(self.source, Path):
+            return to_tensor(read_image(self.source), image_size)
+        if isinstance(self.source, Image.Image):
+            return to_tensor(self.source.convert("RGB"), image_size)
+        return to_tensor(Image.fromarray(np.asarray(self.source)).convert("RGB"), image_size)
+
+
+def as_inputs(images: Iterable[Any]) -> Iterator[ImageInput]:
+    """Take apart whatever a caller holds images in.
+
+    Parameters
+    ----------
+    images : iterable
+        Paths, PIL images, uint8 arrays (H, W) or (H, W, 3), normalized tensors (3, h, w) or
+        batches (b, 3, h, w), data-set items or loader batches (mappings with `image`), or an
+        `AutoVIDataset`.
+
+    Yields
+    ------
+    ImageInput
+
+    Raises
+    ------
+    ValueError
+        On anything else.
+    """
+    for image in images:
+        if isinstance(image, Mapping):
+            inner = image["image"]
+            yield from as_inputs(inner if isinstance(inner, list) else [inner])
+        elif isinstance(image, torch.Tensor) and image.ndim == 4:
+            yield from (ImageInput(one) for one in image)
+        elif isinstance(image, torch.Tensor) and image.ndim == 3 and image.shape[0] == 3:
+            yield ImageInput(image)
+        elif isinstance(image, str | Path):
+            yield ImageInput(Path(image))
+        elif isinstance(image, Image.Image) or (
+            isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3)
+        ):
+            yield ImageInput(image)
+        else:
+            raise ValueError(
+                f"cannot read an image from {type(image).__name__}"
+                f"{getattr(image, 'shape', '')}; expected a path, a PIL image, a uint8 array "
+                "(H, W[, 3]) or a normalized tensor (3, h, w)"
+            )
+
+
+def _is_picture(image: Any) -> bool:
+    return isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3)
+
+
+def _scaled(tensor: torch.Tensor, image_size: int) -> torch.Tensor:
+    size = resized((tensor.shape[-2], tensor.shape[-1]), image_size)
+    if size == tuple(tensor.shape[-2:]):
+        return tensor
+    batch = torch.nn.functional.interpolate(
+        tensor[None], size=size, mode="bilinear", align_corners=False, antialias=True
+    )
+    return batch[0]

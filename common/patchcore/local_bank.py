@@ -1,0 +1,193 @@
+"""One station's part of the work: from its training images to its local memory bank."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from common.patchcore.coreset import Coreset, select_coreset
+from common.patchcore.features import FeatureSource
+from common.patchcore.inputs import ImageInput
+from common.patchcore.memory_bank import MemoryBank
+from common.patchcore.projection import project, random_projection
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class LocalBank:
+    """Rows of a coreset with what they cover.
+
+    Attributes
+    ----------
+    rows : array of shape (k, d), float16 or float32
+        Patch features in farthest-first order.
+    radii : array of shape (k,), float64
+        Euclidean distance of the worst-covered patch after each row; in the projected space if a
+        projection was used.
+    patches : int
+        Patches that the rows were chosen from.
+    """
+
+    rows: NDArray[np.floating]
+    radii: NDArray[np.float64]
+    patches: int
+
+
+@dataclass(frozen=True)
+class Distances:
+    """How coreset distances are measured: in a fixed random projection, or in full.
+
+    Attributes
+    ----------
+    components : int
+        Dimensions of the projection; 0 for none.
+    seed : int
+        Makes the projection the same at every station.
+    """
+
+    components: int
+    seed: int
+
+    def matrix(self, feature_dim: int) -> NDArray[np.float32] | None:
+        """Projection of shape (feature_dim, components), or None."""
+        if self.components == 0 or self.components >= feature_dim:
+            return None
+        return random_projection(feature_dim, self.components, self.seed)
+
+    def __call__(self, rows: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Bring rows (n, d) into the space of the distances, float32."""
+        rows = np.ascontiguousarray(rows, dtype=np.float32)
+        matrix = self.matrix(rows.shape[1])
+        return rows if matrix is None else project(rows, matrix)
+
+
+def row_budget(ratio: float, patches: int) -> int:
+    """Most rows that a local coreset of so many patches may have: ceil(ratio x patches)."""
+    return max(1, math.ceil(ratio * patches - 1e-9))
+
+
+def build_local_bank(
+    source: FeatureSource,
+    images: Sequence[ImageInput],
+    budget: int,
+    distances: Distances,
+    dtype: DTypeLike = np.float16,
+    centers: NDArray[np.floating] | None = None,
+    stop_radius: float | None = None,
+    progress: Progress | None = None,
+) -> LocalBank:
+    """Choose at most `budget` patches of these images, farthest first.
+
+    Parameters
+    ----------
+    source : FeatureSource
+        With a cache no image is computed twice.
+    images : sequence of ImageInput
+        Good training images.
+    budget : int
+        Rows wanted, at least 1.
+    distances : Distances
+        The first row is drawn by its seed.
+    dtype : float16 or float32
+        Number format of the rows; features are rounded to it before anything else, so that the
+        station measures with the very rows that it will send.
+    centers : array of shape (m, d), optional
+        Rows that exist already (the global bank of the round before).
+    stop_radius : float, optional
+        With `centers`: only rows farther from them than this are worth sending.
+    progress : callable (images done, images)
+
+    Returns
+    -------
+    LocalBank
+
+    Notes
+    -----
+    Memory: the projected patches, 4 bytes x components each (4 x d without a projection), the
+    selection's state, and a few images at a time; whole features stay on disk.
+    """
+    projected, counts = _project_all(source, images, distances, dtype, progress)
+    coreset = _select(projected, budget, distances, centers, stop_radius)
+    rows = _gather(source, images, counts, coreset.indices, dtype)
+    return LocalBank(rows, coreset.radii, int(sum(counts)))
+
+
+def covering_radius(
+    source: FeatureSource,
+    images: Sequence[ImageInput],
+    bank: NDArray[np.floating],
+    distances: Distances,
+    dtype: DTypeLike = np.float16,
+) -> float:
+    """Distance of the patch of these images that lies farthest from a bank.
+
+    Parameters
+    ----------
+    bank : array of shape (m, d)
+
+    Returns
+    -------
+    float
+        Euclidean, in the space of `distances`; 0 without images.
+    """
+    search = MemoryBank(distances(bank))
+    worst = 0.0
+    for features in source.stream(images, dtype):
+        nearest, _ = search.nearest(distances(features.reshape(-1, features.shape[-1])))
+        worst = max(worst, float(np.max(nearest)))
+    return worst
+
+
+def _project_all(
+    source: FeatureSource,
+    images: Sequence[ImageInput],
+    distances: Distances,
+    dtype: DTypeLike,
+    progress: Progress | None,
+) -> tuple[NDArray[np.float32], list[int]]:
+    blocks, counts = [], []
+    for done, features in enumerate(source.stream(images, dtype), start=1):
+        blocks.append(distances(features.reshape(-1, features.shape[-1])))
+        counts.append(len(blocks[-1]))
+        if progress is not None:
+            progress(done, len(images))
+    return np.concatenate(blocks), counts
+
+
+def _select(
+    projected: NDArray[np.float32],
+    budget: int,
+    distances: Distances,
+    centers: NDArray[np.floating] | None,
+    stop_radius: float | None,
+) -> Coreset:
+    if centers is not None and len(centers):
+        return select_coreset(
+            projected, budget, centers=distances(centers), stop_radius=stop_radius
+        )
+    return select_coreset(projected, budget, rng=np.random.default_rng(distances.seed))
+
+
+def _gather(
+    source: FeatureSource,
+    images: Sequence[ImageInput],
+    counts: list[int],
+    indices: NDArray[np.int64],
+    dtype: DTypeLike,
+) -> NDArray[np.floating]:
+    """Rows of the chosen patches, in order of choice; opens only the images that have some."""
+    ends = np.cumsum(counts)
+    owner = np.searchsorted(ends, indices, side="right")
+    needed = np.unique(owner)
+    rows = np.empty((len(indices), source.extractor.feature_dim), dtype=dtype)
+    streamed: Iterator[NDArray[np.floating]] = source.stream([images[i] for i in needed], dtype)
+    for image, features in zip(needed, streamed, strict=True):
+        chosen = np.flatnonzero(owner == image)
+        flat = features.reshape(-1, features.shape[-1])
+        rows[chosen] = flat[indices[chosen] - (ends[image] - counts[image])]
+    return rows

@@ -1,0 +1,136 @@
+"""A model on disk: `bank.safetensors` with the rows, `model.json` with what they mean."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from common.errors import InputError
+from common.patchcore.feature_space import FeatureSpace
+
+SHARED: Final = "shared"
+"""Name of the only bank in scope `shared`; in scope `category` banks are named by category."""
+FORMAT: Final = 1
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """Everything that a model folder holds.
+
+    Attributes
+    ----------
+    banks : dict of str to array (m, d), float16 or float32
+        By category, or one named `shared`.
+    space : FeatureSpace
+    image_score : str
+        `max` or a percentile.
+    categories : tuple of str
+        Parts that the banks were built from.
+    thresholds : dict of category to facts
+        As `Threshold.to_json` gives them; categories without held-out images are absent.
+    radius : float or None
+        Distance of the training patch that lies farthest from its bank.
+    weights_source : str
+        Where the backbone's weights came from in the run: auto, imagenet, random or a path; "" if
+        that is the stations' own affair.
+    provenance : dict
+        Run, stations, time: for people.
+    """
+
+    banks: dict[str, NDArray[np.floating]]
+    space: FeatureSpace
+    image_score: str = "max"
+    categories: tuple[str, ...] = ()
+    thresholds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    radius: float | None = None
+    weights_source: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write the model folder, whole or not at all; an existing one is replaced.
+
+        Raises
+        ------
+        InputError
+            If `folder` exists and is not a model folder.
+        """
+        if folder.exists() and any(folder.iterdir()) and not (folder / "model.json").is_file():
+            raise InputError(f"{folder}: holds other files than a model; give another folder")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        building = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir()
+        save_file(
+            {name: np.ascontiguousarray(rows) for name, rows in self.banks.items()},
+            building / "bank.safetensors",
+        )
+        facts = {
+            "format": FORMAT,
+            "scope": "shared" if list(self.banks) == [SHARED] else "category",
+            "rows": {name: len(rows) for name, rows in self.banks.items()},
+            "feature_dim": next(iter(self.banks.values())).shape[1],
+            "fingerprint": self.space.fingerprint,
+            "feature_space": self.space.to_json(),
+            "image_score": self.image_score,
+            "categories": list(self.categories),
+            "thresholds": self.thresholds,
+            "radius": self.radius,
+            "weights_source": self.weights_source,
+            "provenance": self.provenance,
+        }
+        text = json.dumps(facts, indent=2, allow_nan=False)
+        (building / "model.json").write_text(text + "\n", encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        building.rename(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> SavedModel:
+        """Read a model folder, or the run folder that holds one in `model/`.
+
+        Raises
+        ------
+        InputError
+            If a file is missing or damaged, or the two do not belong together.
+        """
+        if not (folder / "model.json").is_file() and (folder / "model" / "model.json").is_file():
+            folder = folder / "model"
+        path = folder / "model.json"
+        if not path.is_file():
+            raise InputError(f"{folder}: no model here; expected model.json and bank.safetensors")
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            if facts["format"] != FORMAT:
+                raise InputError(f"{path}: format {facts['format']!r}; this version reads {FORMAT}")
+            banks = load_file(folder / "bank.safetensors")
+            model = cls(
+                banks={name: banks[name] for name in facts["rows"]},
+                space=FeatureSpace.from_json(facts["feature_space"]),
+                image_score=str(facts["image_score"]),
+                categories=tuple(facts["categories"]),
+                thresholds=dict(facts["thresholds"]),
+                radius=facts["radius"],
+                weights_source=str(facts["weights_source"]),
+                provenance=dict(facts["provenance"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise InputError(
+                f"{folder}: damaged model ({type(error).__name__}: {error}); restore or train anew"
+            ) from error
+        for name, rows in model.banks.items():
+            shape = (facts["rows"][name], facts["feature_dim"])
+            if rows.shape != shape or rows.dtype not in (np.float16, np.float32):
+                raise InputError(
+                    f"{folder}/bank.safetensors: bank {name!r} is {rows.dtype} {rows.shape}; "
+                    f"model.json says {shape}"
+                )
+            if len(rows) == 0 or not np.isfinite(rows).all():
+                raise InputError(f"{folder}/bank.safetensors: bank {name!r} is empty or not finite")
+        return model
