@@ -50,15 +50,14 @@ def draw_pipe_clip(canvas: Canvas, rng: np.random.Generator, faults: Faults) -> 
     for number, (x, radius, material, side) in enumerate(sides):
         hollow = _channel(canvas, x, radius)
         ends = (float(sway[4 * number]), float(sway[4 * number + 1]))
-        seated: list[Point] = [(x + ends[0], -0.06), (x, 0.30), (x, 0.70), (x + ends[1], 1.06)]
+        seated = _course(x, ends, 0.0)
         if number != out:
             wire(canvas, seated, radius, material, grain)
             _jaw(canvas, x, radius, closed=True)
             continue
         jaw = _jaw(canvas, x, radius, closed=False)
         leap = side * float(faults.rng.uniform(0.115, 0.155))
-        sprung: list[Point] = [(x + ends[0], -0.06), (x + 0.02 * leap, 0.16), (x + leap, 0.50)]
-        sprung += [(x + 0.02 * leap, 0.84), (x + ends[1], 1.06)]
+        sprung = _course(x, ends, leap)
         wire(canvas, sprung, radius, material, grain)
         for points in (seated, sprung):
             pipe = tube(canvas, points, radius)
@@ -70,6 +69,15 @@ def draw_pipe_clip(canvas: Canvas, rng: np.random.Generator, faults: Faults) -> 
     if faults.has("operator"):
         reach = (float(faults.rng.uniform(0.36, 0.64)), float(faults.rng.uniform(0.30, 0.72)))
         faults.mark("operator", canvas, hand(canvas, faults.rng, reach, 0.30))
+
+
+def _course(x: float, ends: tuple[float, float], leap: float) -> list[Point]:
+    """A pipe from top to bottom, straight in the clip; `leap` is how far it has sprung out."""
+    y = np.linspace(-0.06, 1.06, 17)
+    sway = ends[0] * np.clip((0.30 - y) / 0.36, 0.0, 1.0) ** 2
+    sway += ends[1] * np.clip((y - 0.70) / 0.36, 0.0, 1.0) ** 2
+    sprung = leap * np.cos(0.5 * np.pi * np.clip((y - 0.5) / 0.36, -1.0, 1.0)) ** 2
+    return [(float(a), float(b)) for a, b in zip(x + sway + sprung, y, strict=True)]
 
 
 def _channel(canvas: Canvas, x: float, radius: float) -> Fragments:
