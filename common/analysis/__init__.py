@@ -15,7 +15,8 @@ from common.analysis.plots import (
     visualize_anomaly_map,
 )
 from common.analysis.report import GalleryPicture, write_report, write_run_plots
-from common.analysis.runs import Curve, Run, find_runs, load_run
+from common.analysis.run_files import find_runs, load_run
+from common.analysis.runs import Curve, Run
 from common.analysis.series import Series, group_runs, value_table
 from common.analysis.statistics import (
     PairedComparison,
@@ -30,6 +31,7 @@ from common.analysis.tables import (
     results_table,
     with_mean_row,
 )
+from common.evaluation.metrics_files import extract_auc_spro, load_metrics
 
 __all__ = [
     "Curve",
@@ -42,9 +44,11 @@ __all__ = [
     "compute_statistical_analysis",
     "create_comparison_table",
     "create_summary_table",
+    "extract_auc_spro",
     "find_runs",
     "gap_percent",
     "group_runs",
+    "load_metrics",
     "load_run",
     "plot_accuracy_against_bytes",
     "plot_box_comparison",

@@ -12,7 +12,7 @@ from common.analysis.runs import Run
 from common.analysis.series import Series, comparability, value_table
 from common.analysis.statistics import PairedComparison, StatisticalAnalysis
 from common.analysis.tables import create_summary_table, gap_percent, shared_categories
-from common.analysis.wording import listed, number, p_value, percent
+from common.analysis.wording import listed, number, p_value, percent, sentence
 
 _FEW: Final = 10
 _CLOSE: Final = 5e-4  # means that read the same at three digits
@@ -56,34 +56,37 @@ def best_sentences(table: pd.DataFrame, metric: str) -> list[str]:
     return sentences
 
 
-def gap_sentences(table: pd.DataFrame, reference: str) -> list[str]:
-    """Say how far each method's mean is from the reference's, in percent.
+def comparison_finding(
+    comparison: PairedComparison, analysis: StatisticalAnalysis, table: pd.DataFrame
+) -> str:
+    """Say in one or two sentences how far a method is from the reference and if that is chance.
 
     Parameters
     ----------
+    comparison : PairedComparison
+        One of `analysis.comparisons`.
+    analysis : StatisticalAnalysis
     table : DataFrame of float, categories x methods
-        Without a mean row.
-    reference : str
-        A column.
+        Without a mean row; the means are over the categories that all methods have.
 
     Returns
     -------
-    list of str
-        One sentence for each method whose gap can be computed.
+    str
     """
+    method, reference = comparison.method, comparison.reference
     means = create_summary_table(table)["mean"]
-    gaps = gap_percent(means.to_frame().T, reference).iloc[0]
-    sentences = []
-    for method, gap in ((str(name), gap) for name, gap in gaps.dropna().items()):
-        if abs(gap) < 0.05:
-            sentences.append(f"{method} has the same mean as {reference} to within 0.1 %.")
-            continue
-        side = "above" if gap > 0 else "below"
-        sentences.append(
-            f"{method} is {number(abs(gap), 1)} % {side} {reference}: {number(means[method])} "
-            f"against {number(means[reference])}."
+    gap = float(gap_percent(means.to_frame().T, reference)[method].iloc[0])
+    verdict = comparison_sentences(comparison, analysis)[0]
+    if gap != gap:
+        return verdict
+    if abs(gap) < 0.05:
+        distance = f"{method} has the same mean as {reference} to within 0.1 %"
+    else:
+        distance = (
+            f"{method} is {number(abs(gap), 1)} % {'above' if gap > 0 else 'below'} {reference}: "
+            f"{number(means[method])} against {number(means[reference])}"
         )
-    return sentences
+    return f"{distance}. {sentence(verdict.partition(': ')[2])}"
 
 
 def comparison_sentences(comparison: PairedComparison, analysis: StatisticalAnalysis) -> list[str]:
@@ -155,35 +158,34 @@ def anomaly_kind_sentences(series: Sequence[Series], limit: str) -> list[str]:
     Returns
     -------
     list of str
-        One sentence for each series with both kinds, over the categories that have both.
+        One sentence for each outcome that occurs, naming the series with their means over the
+        categories that have both kinds.
     """
     tail = ("localization", "auc_spro", limit)
     kinds = {
         kind: value_table(series, ("per_anomaly_kind", kind, *tail))
         for kind in ("structural", "logical")
     }
-    sentences = []
+    by_verdict: dict[str, list[str]] = {}
     for one in series:
         both = pd.concat({kind: table[one.label] for kind, table in kinds.items()}, axis=1).dropna()
         if both.empty:
             continue
-        structural, logical = both["structural"].mean(), both["logical"].mean()
-        over = f"over {len(both)} {'category' if len(both) == 1 else 'categories'} with both kinds"
+        structural, logical = float(both["structural"].mean()), float(both["logical"].mean())
+        verdict = "structural anomalies better than logical ones"
         if abs(structural - logical) < _CLOSE:
-            sentences.append(
-                f"{one.label} localizes structural and logical anomalies alike "
-                f"(mean AUC-sPRO {number(structural)}, {over})."
-            )
-            continue
-        better, worse = ("structural", "logical")
-        if logical > structural:
-            better, worse = worse, better
-        sentences.append(
-            f"{one.label} localizes {better} anomalies better than {worse} ones: mean AUC-sPRO "
-            f"{number(max(structural, logical))} against {number(min(structural, logical))}, "
-            f"{over}."
+            verdict = "structural and logical anomalies alike"
+        elif logical > structural:
+            verdict = "logical anomalies better than structural ones"
+        categories = f"{len(both)} {'category' if len(both) == 1 else 'categories'}"
+        by_verdict.setdefault(verdict, []).append(
+            f"{one.label} {number(structural)} structural and {number(logical)} logical, "
+            f"over {categories}"
         )
-    return sentences
+    return [
+        f"Localizing {verdict}: {'; '.join(numbers)} (mean AUC-sPRO at FPR limit {limit})."
+        for verdict, numbers in by_verdict.items()
+    ]
 
 
 def caveats(series: Sequence[Series], runs: Sequence[Run], pairs: int | None) -> list[str]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from common.analysis.plots_comparison import (
-    plot_accuracy_against_bytes,
     plot_box_comparison,
     plot_comparison_bar_chart,
-    plot_fpr_spro_curves,
     plot_performance_heatmap,
 )
+from common.analysis.plots_curves import plot_accuracy_against_bytes, plot_fpr_spro_curves
 from common.analysis.plots_images import plot_sample_grid, visualize_anomaly_map
 from common.analysis.plots_stations import (
     plot_class_bars,

@@ -1,8 +1,7 @@
-"""Plots that compare methods: bars, heatmap, boxes, curves, accuracy against bytes."""
+"""Plots of a table of categories by methods: bars, heatmap, boxes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,25 +9,21 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from common.analysis.runs import Curve
 from common.analysis.style import (
-    DASHES,
     HATCHES,
     INK,
-    MARKERS,
     MUTED,
     PALETTE,
     PAPER,
     finish,
+    legend_above,
     new_figure,
     series_colors,
     styled,
     value_axis,
 )
 
-FPR_LIMITS: Final = (0.01, 0.05, 0.1, 0.3, 1.0)
 _MOST_LABELLED_BARS: Final = 40
 
 
@@ -60,7 +55,7 @@ def plot_comparison_bar_chart(
     names = [str(name) for name in table.columns]
     colors = series_colors(names)
     thickness = 0.8 / max(len(names), 1)
-    figure = new_figure(1.1 + 0.17 * table.shape[0] * (len(names) + 1))
+    figure = new_figure(1.0 + 0.1 * len(names) + 0.16 * table.shape[0] * (len(names) + 1))
     axes = figure.subplots()
     labelled = table.size <= _MOST_LABELLED_BARS
     rows = np.arange(table.shape[0])
@@ -98,7 +93,7 @@ def plot_comparison_bar_chart(
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.tick_params(axis="y", length=0)
     value_axis(axes, f"{metric}{' (mean and standard deviation of seeds)' * (spread is not None)}")
-    _legend_above(figure, axes, len(names))
+    legend_above(axes, names)
     return finish(figure, path)
 
 
@@ -213,125 +208,6 @@ def plot_box_comparison(
     axes.tick_params(axis="y", length=0)
     value_axis(axes, metric)
     return finish(figure, path)
-
-
-@styled
-def plot_fpr_spro_curves(
-    curves: Mapping[str, Curve],
-    *,
-    limits: Sequence[float] = FPR_LIMITS,
-    title: str | None = None,
-    path: Path | None = None,
-) -> Figure:
-    """Mean sPRO over the false-positive rate, with the FPR limits marked.
-
-    Parameters
-    ----------
-    curves : mapping of name to Curve
-        One line each: methods of one category, or categories of one method.
-    limits : sequence of float
-        FPR limits to mark by vertical lines.
-    title : str, optional
-        Usually the category.
-    path : Path, optional
-        Where to save the figure.
-
-    Returns
-    -------
-    Figure
-        The FPR is on a logarithmic axis from 0.001, as the limits are.
-    """
-    names = list(curves)
-    colors = series_colors(names)
-    figure = new_figure(3.4)
-    axes = figure.subplots()
-    for limit in limits:
-        axes.axvline(limit, color=MUTED, linewidth=0.7, linestyle=(0, (2, 3)))
-        axes.text(limit, 1.015, f"{limit:g}", ha="center", va="bottom", fontsize=7.5, color=MUTED)
-    for index, name in enumerate(names):
-        kept = _drawn_points(curves[name])
-        axes.plot(
-            np.array(curves[name].fpr)[kept],
-            np.array(curves[name].spro)[kept],
-            label=name,
-            color=colors[name],
-            linestyle=DASHES[index % len(DASHES)],
-            linewidth=1.8,
-        )
-    axes.set_xscale("log")
-    axes.set_xlim(1e-3, 1.0)
-    axes.set_xticks([0.001, 0.01, 0.1, 1.0], ["0.001", "0.01", "0.1", "1"])
-    axes.set_ylim(0, 1.0)
-    axes.set_xlabel("false-positive rate of normal pixels (share, log scale); dashed: FPR limits")
-    value_axis(axes, "mean sPRO (share)", axis="y")
-    if title:
-        axes.set_title(title, pad=16)
-    if names:
-        axes.legend(loc="upper left" if len(names) < 4 else "best", fontsize=8)
-    return finish(figure, path)
-
-
-@styled
-def plot_accuracy_against_bytes(
-    points: pd.DataFrame,
-    *,
-    metric: str = "mean AUC-sPRO at FPR limit 0.05",
-    path: Path | None = None,
-) -> Figure:
-    """What was reached against what was sent.
-
-    Parameters
-    ----------
-    points : DataFrame with columns `bytes` and `accuracy`
-        One row a method. Rows with 0 bytes or none (a baseline in one place sends no bank) are
-        drawn as a line across; rows without accuracy are left out.
-    metric : str
-        Label of the axis.
-    path : Path, optional
-        Where to save the figure.
-
-    Returns
-    -------
-    Figure
-    """
-    figure = new_figure(3.2)
-    axes = figure.subplots()
-    known = points.dropna(subset=["accuracy"])
-    colors = series_colors([str(name) for name in known.index])
-    for index, (name, row) in enumerate(known.iterrows()):
-        label, color = str(name), colors[str(name)]
-        if not row["bytes"] > 0:
-            axes.axhline(
-                row["accuracy"], color=color, linestyle="--", label=f"{label} (sends none)"
-            )
-            continue
-        axes.plot(
-            row["bytes"] / 1e6, row["accuracy"], MARKERS[index % len(MARKERS)], markersize=8,
-            color=color, markeredgecolor=INK, markeredgewidth=0.6, label=label,
-        )  # fmt: skip
-    sent = known["bytes"].max() / 1e6 if len(known) else 0.0
-    axes.set_xlim(0, 1.15 * sent if sent > 0 else 1.0)
-    axes.margins(y=0.25)
-    axes.set_xlabel("sent by all stations together (MB, 1 MB = 1,000,000 bytes)")
-    value_axis(axes, metric, axis="y")
-    _legend_above(figure, axes, len(known))
-    return finish(figure, path)
-
-
-def _legend_above(figure: Figure, axes: mpl.axes.Axes, count: int) -> None:
-    """Put the legend over the axes, in as many columns as a narrow figure holds."""
-    if count:
-        axes.legend(
-            loc="lower left", bbox_to_anchor=(0, 1.0), ncols=min(count, 2 if count > 3 else 3),
-            handlelength=1.4, columnspacing=1.2, borderaxespad=0.3,
-        )  # fmt: skip
-
-
-def _drawn_points(curve: Curve) -> NDArray[np.intp]:
-    """Points of a curve that can be told apart on the logarithmic axis: at most 400."""
-    if len(curve.fpr) <= 400:
-        return np.arange(len(curve.fpr))
-    return np.unique(np.searchsorted(curve.fpr, np.geomspace(1e-3, curve.fpr[-1], 400)))
 
 
 def _wrapped(name: str) -> str:

@@ -37,7 +37,7 @@ def plot_partition_distribution(
     Parameters
     ----------
     stats : DataFrame of int, stations x categories
-        Numbers of images, as `compute_partition_stats` gives them.
+        Numbers of images, as `compute_partition_stats` gives them (its `total` is not drawn).
     title : str, optional
         Usually the partition.
     path : Path, optional
@@ -48,7 +48,7 @@ def plot_partition_distribution(
     Figure
         One bar a station, its total at the end.
     """
-    counts = stats.fillna(0)
+    counts = stats.drop(columns="total", errors="ignore").fillna(0)
     names = [str(name) for name in counts.columns]
     colors = series_colors(names)
     figure = new_figure(1.25 + 0.18 * ((len(names) + 2) // 3) + 0.3 * len(counts))

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from typing import Final
 
-CSS: Final = """
+from common.analysis.style import page_colors
+
+_COLORS: Final = f"""
+:root {{ {page_colors(dark=False)} }}
+@media (prefers-color-scheme: dark) {{ :root {{ {page_colors(dark=True)} }} }}
+@media print {{ :root {{ {page_colors(dark=False)} }} }}
+"""
+_RULES: Final = """
 :root {
   color-scheme: light dark;
   --font: system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
-  --page: #f4f6f8; --card: #ffffff; --ink: #1c2430; --muted: #5c6673; --rule: #d9dee5;
+  --page: #f4f6f8;
   --link: #0b5cad; --stripe: #f7f9fb; --warn: #fff3d6; --warn-ink: #5b3d00; --warn-rule: #e0a516;
   --bad: #fde7e4; --bad-ink: #7a1609; --bad-rule: #cf4a36;
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --page: #11151a; --card: #1a2027; --ink: #e8ecf1; --muted: #a3adb9; --rule: #333c47;
+    --page: #11151a;
     --link: #8cc4ff; --stripe: #1f262e; --warn: #3a2e0c; --warn-ink: #ffe2a0; --warn-rule: #b58714;
     --bad: #3d1a15; --bad-ink: #ffc9c0; --bad-rule: #c4513f;
   }
@@ -38,8 +45,8 @@ section { background: var(--card); border: 1px solid var(--rule); border-radius:
   border-radius: 8px; padding: 10px 16px; margin: 12px 0 0; }
 .banner.failed { border-color: var(--bad-rule); background: var(--bad); color: var(--bad-ink); }
 .banner strong { margin-right: .4em; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 12px;
-  margin: 18px 0 0; }
+.cards { display: grid; gap: 12px; margin: 18px 0 0;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 190px), 1fr)); }
 .card { background: var(--card); border: 1px solid var(--rule); border-radius: 10px;
   padding: 12px 16px; }
 .card .name { font-size: .9rem; color: var(--muted); }
@@ -53,37 +60,36 @@ ul.findings li { margin: 0 0 7px; }
   outline: 3px solid var(--link); outline-offset: 2px; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem;
   font-variant-numeric: tabular-nums; }
-caption { caption-side: top; text-align: left; font-weight: 600; padding: 9px 12px;
-  position: sticky; left: 0; }
-th, td { padding: 6px 12px; text-align: left; border-top: 1px solid var(--rule);
+h3.title { font-size: .95rem; margin: 0 0 6px; }
+th, td { padding: 6px 10px; text-align: left; border-top: 1px solid var(--rule);
   vertical-align: top; }
 thead th { vertical-align: bottom; padding: 0; white-space: normal; }
 .number { text-align: right; }
-td.number { white-space: nowrap; }
+td.number, td.short { white-space: nowrap; }
 tbody tr:nth-child(even) > * { background: var(--stripe); }
 tbody th, tfoot th { position: sticky; left: 0; background: var(--card); font-weight: 500;
-  overflow-wrap: anywhere; min-width: 8em; }
+  overflow-wrap: break-word; max-width: 16em; }
 tfoot td, tfoot th { font-weight: 650; border-top: 2px solid var(--muted); }
 td.missing { color: var(--muted); font-style: italic; }
 td.best { font-weight: 700; }
-thead button { all: unset; box-sizing: border-box; cursor: pointer; width: 100%; padding: 7px 12px;
+thead button { all: unset; box-sizing: border-box; cursor: pointer; width: 100%; padding: 7px 10px;
   font-weight: 600; color: var(--muted); }
 thead button:hover { color: var(--ink); }
-thead button::after { content: " \\2195"; opacity: .45; }
-th[aria-sort=ascending] button::after { content: " \\2191"; opacity: 1; }
-th[aria-sort=descending] button::after { content: " \\2193"; opacity: 1; }
+thead button::after { content: "\\a0\\2195"; opacity: .45; }
+th[aria-sort=ascending] button::after { content: "\\a0\\2191"; opacity: 1; }
+th[aria-sort=descending] button::after { content: "\\a0\\2193"; opacity: 1; }
 th[aria-sort=ascending] button, th[aria-sort=descending] button { color: var(--ink); }
 .pictures { display: grid; gap: 18px 26px; margin: 16px 0 4px;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); align-items: start; }
 .pictures.small { grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); }
 figure { margin: 0; min-width: 0; }
-figure svg, figure img { width: 100%; height: auto; display: block; max-width: 640px; }
+figure svg, figure img { width: 100%; height: auto; display: block; max-width: 600px; }
 figure img { background: #fefefe; border-radius: 6px; }
 details { margin: 12px 0 0; }
 summary { cursor: pointer; font-weight: 600; padding: 4px 0; }
-pre { background: var(--stripe); border: 1px solid var(--rule); border-radius: 8px; margin: 4px 0 12px;
-  padding: 10px 12px; overflow-x: auto; font-size: .86rem; white-space: pre-wrap;
-  overflow-wrap: anywhere; }
+pre { background: var(--stripe); border: 1px solid var(--rule); border-radius: 8px;
+  margin: 4px 0 12px; padding: 10px 12px; overflow-x: auto; font-size: .86rem;
+  white-space: pre-wrap; overflow-wrap: anywhere; }
 dl { margin: 0; max-width: 90ch; } dt { font-weight: 600; margin-top: 10px; } dd { margin: 0; }
 .table { margin: 16px 0 4px; }
 footer { padding-top: 4px; padding-bottom: 36px; }
@@ -93,23 +99,26 @@ footer { padding-top: 4px; padding-bottom: 36px; }
   h1 { font-size: 1.4rem; }
   th, td { padding: 5px 8px; }
   thead button { padding: 6px 8px; }
-  tbody th, tfoot th { min-width: 7em; max-width: 42vw; }
+  tbody th, tfoot th { max-width: 38vw; overflow-wrap: anywhere; }
+  .cards { grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); }
+  .card .value { font-size: 1.5rem; }
 }
 @media print {
-  :root { color-scheme: light; --page: #fff; --card: #fff; --ink: #000; --muted: #444;
-    --rule: #bbb; --stripe: #fff; --warn: #fff; --warn-ink: #000; --bad: #fff; --bad-ink: #000; }
+  :root { color-scheme: light; --page: #fff; --stripe: #fff; --warn: #fff; --warn-ink: #000;
+    --bad: #fff; --bad-ink: #000; --link: #000; }
   body { font-size: 10pt; }
   nav, thead button::after { display: none; }
   section { border: 0; padding: 0; margin: 14pt 0; }
-  h2, h3, caption { break-after: avoid; }
+  h2, h3 { break-after: avoid; }
   figure, tr, .card, .banner { break-inside: avoid; }
   .scroll { overflow: visible; border: 0; }
   table { font-size: 7.5pt; } th, td, thead button { padding: 2px 4px; }
-  tbody th, tfoot th, caption { position: static; min-width: 0; }
+  tbody th, tfoot th { position: static; }
   .pictures, .pictures.small { grid-template-columns: 1fr 1fr; }
   thead { display: table-header-group; }
 }
 """
+CSS: Final = _RULES + _COLORS
 
 # Sorting by buttons in the headings (so the keyboard works), and all details open on paper.
 JAVASCRIPT: Final = """

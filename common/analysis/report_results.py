@@ -1,4 +1,4 @@
-"""What the report says about results: headline, categories, defects, thresholds, statistics."""
+"""What the report says about results: headline, categories, curves, defects, thresholds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from common.analysis import findings, plots, wording
+from common.analysis import plots, wording
 from common.analysis.report_parts import (
     Cell,
     HtmlTable,
@@ -18,14 +18,13 @@ from common.analysis.report_parts import (
     picture,
     text_cell,
 )
-from common.analysis.runs import Run
 from common.analysis.series import Series, value_table
-from common.analysis.statistics import TEST_LABELS, TESTS, StatisticalAnalysis
 from common.analysis.tables import MEAN_ROW, create_summary_table, gap_percent, with_mean_row
 
 MAIN_LIMIT: Final = "0.05"
 OTHER_LIMITS: Final = ("0.01", "0.1", "0.3", "1.0")
 IMAGE_AUROC: Final = ("classification", "auc_roc")
+_MOST_NOTES: Final = 8
 METRIC: Final = f"AUC-sPRO at FPR limit {MAIN_LIMIT}"
 
 
@@ -61,16 +60,18 @@ def headline_table(
             number_cell(_mean(run.seconds.get("total") for run in done), wording.duration),
             number_cell(len(done), wording.count),
         ])  # fmt: skip
-    names = ["mean", "standard deviation", "minimum", "median", "maximum", "gap"]
+    names = ["mean", "std. dev.", "min", "median", "max", "gap"]
     columns = [("method", False), *((name, True) for name in names)]
-    columns += [("image AUROC, mean", True), ("bank rows", True), ("bank scope", False)]
+    columns += [("image AUROC", True), ("bank rows", True), ("bank scope", False)]
     columns += [("sent", True), ("time", True), ("runs", True)]
     return HtmlTable(f"{METRIC} of every method, and what it took", columns, rows)
 
 
 def category_tables(series: Sequence[Series], spro: pd.DataFrame) -> list[HtmlTable]:
     """Per category: AUC-sPRO at the main limit, its gap, image AUROC, then the other limits."""
-    tables = [_metric_table(series, spro_path(), METRIC)]
+    main = _metric_table(series, spro_path(), METRIC)
+    main.notes.extend(error_bound_notes(series))
+    tables = [main]
     spread = seed_spread(series, spro)
     if spread is not None:
         caption = f"{METRIC}: standard deviation over seeds"
@@ -98,6 +99,20 @@ def seed_spread(series: Sequence[Series], spro: pd.DataFrame) -> pd.DataFrame | 
     return pd.DataFrame(columns, index=spro.index)
 
 
+def error_bound_notes(series: Sequence[Series]) -> list[str]:
+    """Say how exact the numbers are where they came from merged counts."""
+    path = ("evaluation", "auc_error_bound", MAIN_LIMIT)
+    notes = []
+    for one in series:
+        bounds = [bound for name in one.categories for bound in one.values(name, path)]
+        if bounds and max(bounds) > 0:
+            notes.append(
+                f"{wording.sentence(one.label)}: from merged counts, exact to within "
+                f"±{max(bounds):.1g}."
+            )
+    return notes
+
+
 def missing_notes(series: Sequence[Series], categories: Sequence[str]) -> list[str]:
     """Every AUC-sPRO and AUROC that is missing, with its reason; failed runs once."""
     notes = []
@@ -105,6 +120,7 @@ def missing_notes(series: Sequence[Series], categories: Sequence[str]) -> list[s
         for run in one.runs:
             if run.failed:
                 notes.append(f"{one.label}, {run.name}: the run failed ({run.error})")
+            notes += [f"{one.label}, {run.name}: {problem}" for problem in run.problems]
         whole = Series(one.label, one.method, tuple(run for run in one.runs if not run.failed))
         for category in categories:
             reasons: dict[str, list[str]] = {}
@@ -117,7 +133,9 @@ def missing_notes(series: Sequence[Series], categories: Sequence[str]) -> list[s
 
 def comparison_pictures(series: Sequence[Series], spro: pd.DataFrame) -> list[Picture]:
     """Bars, and for several methods heatmap, boxes and accuracy against bytes."""
-    if spro.dropna(how="all").empty:
+    spro = spro.dropna(axis="columns", how="all")
+    series = [one for one in series if one.label in spro.columns]
+    if not series:
         return []
     spread = seed_spread(series, spro)
     bars = plots.plot_comparison_bar_chart(spro, metric=METRIC, spread=spread)
@@ -135,7 +153,13 @@ def comparison_pictures(series: Sequence[Series], spro: pd.DataFrame) -> list[Pi
     }).loc[list(spro.columns)].astype(float)  # fmt: skip
     if (points["bytes"] > 0).any():
         figure = plots.plot_accuracy_against_bytes(points, metric=f"mean {METRIC}")
-        found.append(picture(figure, "bytes", "What was reached against what stations sent."))
+        found.append(
+            picture(
+                figure,
+                "bytes",
+                "What was reached against what stations sent; dashed: methods that send nothing.",
+            )
+        )
     return found
 
 
@@ -209,49 +233,15 @@ def threshold_table(series: Sequence[Series]) -> HtmlTable | None:
              "false alarms promised at most", "false alarms on test images",
              "defects detected on test images"]  # fmt: skip
     columns = [("category", False), ("method", False), *((name, True) for name in names)]
-    return HtmlTable("Thresholds, from good images held out of the bank", columns, rows)
-
-
-def statistics_table(analysis: StatisticalAnalysis) -> HtmlTable:
-    """Every test of every comparison, with effect sizes."""
-    rows = []
-    for one in analysis.comparisons:
-        effect = one.effect
-        rows.append([
-            text_cell(one.method),
-            number_cell(len(one.categories), wording.count),
-            number_cell(one.mean_difference, lambda value: wording.number(value, 4)),
-            *(_p_cells(one.p_values[test], one.adjusted[test]) for test in TESTS),
-            _effect_cell(effect.d, effect.d_interval) if effect else text_cell(""),
-            _effect_cell(effect.d_z, effect.d_z_interval) if effect else text_cell(""),
-            text_cell(one.verdict),
-        ])  # fmt: skip
-    columns = [("method", False), ("categories", True), ("mean difference", True)]
-    columns += [(f"p, {TEST_LABELS[test]}", True) for test in TESTS]
-    columns += [("Cohen's d (pooled)", True), ("d_z (paired)", True), ("verdict", False)]
-    several = " (corrected by Holm in brackets)" if analysis.tested > 1 else ""
-    caption = f"{METRIC} against {analysis.reference}, paired over categories{several}"
-    return HtmlTable(caption, columns, rows)
-
-
-def key_findings(
-    series: Sequence[Series], runs: Sequence[Run], spro: pd.DataFrame, auroc: pd.DataFrame,
-    analysis: StatisticalAnalysis | None,
-) -> dict[str, list[str]]:  # fmt: skip
-    """Sentences for the top of the page, and the caveats beside them."""
-    sentences: list[str] = []
-    pairs = None
-    if not spro.empty:
-        sentences += findings.best_sentences(spro, METRIC)
-    if analysis is not None:
-        sentences += findings.gap_sentences(spro, analysis.reference)
-        for comparison in analysis.comparisons:
-            sentences.append(" ".join(findings.comparison_sentences(comparison, analysis)[:2]))
-        pairs = max((len(one.categories) for one in analysis.comparisons), default=0)
-    sentences += findings.anomaly_kind_sentences(series, MAIN_LIMIT)
-    if auroc.notna().any(axis=None):
-        sentences += findings.best_sentences(auroc, "image AUROC")
-    return {"sentences": sentences, "caveats": findings.caveats(series, runs, pairs)}
+    said = {
+        wording.printable(metrics["threshold"]["note"])
+        for one in series
+        for category in one.categories
+        for _, metrics in one.metrics(category)
+        if (metrics.get("threshold") or {}).get("note")
+    }
+    caption = "Thresholds, from good images held out of the bank"
+    return HtmlTable(caption, columns, rows, notes=sorted(said)[:_MOST_NOTES])
 
 
 def _metric_table(series: Sequence[Series], path: tuple[str, ...], caption: str) -> HtmlTable:
@@ -263,23 +253,6 @@ def _metric_table(series: Sequence[Series], path: tuple[str, ...], caption: str)
         notes.append(f"Mean over the categories that all methods have: {wording.listed(over)}."
                      if over else "No mean: no category has a value for every method.")  # fmt: skip
     return frame_table(table, caption, foot=[MEAN_ROW], mark_best=True, notes=notes)
-
-
-def _p_cells(raw: float | None, adjusted: float | None) -> Cell:
-    if raw is None:
-        return Cell("not possible", float("inf"), missing=True)
-    shown = wording.p_value(raw)
-    same = adjusted is None or adjusted == raw
-    return Cell(shown if same else f"{shown} ({wording.p_value(adjusted)})", raw)
-
-
-def _effect_cell(value: float | None, interval: Any) -> Cell:
-    if value is None:
-        return Cell("undefined", float("inf"), missing=True)
-    text = wording.number(value, 2)
-    if interval:
-        text += f" [{wording.number(interval[0], 2)}, {wording.number(interval[1], 2)}]"
-    return Cell(text, value)
 
 
 def _share(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""What the report says about runs: who took part, settings, time, how to repeat them."""
+"""What the report says about runs: banners, settings, time, versions, how to repeat them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,8 @@ import shlex
 from collections.abc import Sequence
 from typing import Any, Final
 
-import pandas as pd
-
-from common.analysis import plots, wording
-from common.analysis.report_parts import (
-    HtmlTable,
-    Picture,
-    number_cell,
-    picture,
-    text_cell,
-)
+from common.analysis import wording
+from common.analysis.report_parts import HtmlTable, number_cell, text_cell
 from common.analysis.runs import Run
 from common.config import Settings
 
@@ -71,12 +63,11 @@ def run_table(runs: Sequence[Run]) -> HtmlTable:
             number_cell(len(categories) or None, wording.count),
             text_cell(backbone), text_cell(wording.printable(run.weights)),
             text_cell("–" if run.seed is None else run.seed),  # noqa: RUF001
-            text_cell(str(run.info.get("started") or "")[:19].replace("T", " ")),
-            text_cell(run.info.get("flower_run_id")),
+            text_cell(str(run.info.get("started") or "")[:16].replace("T", " ")),
         ])  # fmt: skip
     columns = [("run", False), ("method", False), ("status", False), ("images", False)]
     columns += [("categories", True), ("backbone", False), ("weights", False), ("seed", True)]
-    columns += [("started", False), ("Flower run", False)]
+    columns += [("started", False)]
     return HtmlTable("The runs of this report", columns, rows)
 
 
@@ -90,80 +81,14 @@ def time_table(runs: Sequence[Run]) -> HtmlTable | None:
             *(number_cell(run.seconds.get(step), wording.duration) for step in STEPS),
             number_cell(run.sent_bytes.get("up"), wording.size),
             number_cell(run.sent_bytes.get("down"), wording.size),
+            text_cell(run.info.get("flower_run_id")),
         ]
         for run in runs
     ]
     columns = [("run", False), *((step.replace("_", " "), True) for step in STEPS)]
     columns += [("bytes to the server", True), ("bytes to the stations", True)]
+    columns += [("Flower run", False)]
     return HtmlTable("Time of every step, and bytes sent", columns, rows)
-
-
-def station_table(runs: Sequence[Run]) -> HtmlTable | None:
-    """Who was asked and what became of it; None if no run has stations."""
-    rows = [
-        [
-            text_cell(run.name),
-            text_cell(wording.printable(station.get("name", "?"))),
-            text_cell(wording.printable(station.get("status", "not recorded"))),
-            text_cell(wording.printable(station.get("reason") or "")),
-            text_cell(wording.printable(station.get("host") or "")),
-            number_cell(station.get("bytes_up"), wording.size),
-            number_cell(station.get("bytes_down"), wording.size),
-        ]
-        for run in runs
-        for station in run.stations
-    ]
-    if not rows:
-        return None
-    columns = [("run", False), ("station", False), ("status", False), ("reason", False)]
-    columns += [("host", False), ("sent", True), ("received", True)]
-    return HtmlTable("Who was asked, and what became of it", columns, rows)
-
-
-def contribution_table(run: Run) -> HtmlTable:
-    """What every station of one run brought."""
-    shown = (("images", wording.count), ("patches", wording.count), ("budget", wording.count),
-             ("rows_sent", wording.count), ("rows_chosen", wording.count), ("bytes", wording.size),
-             ("radius", wording.number), ("seconds", wording.duration))  # fmt: skip
-    rows = [
-        [
-            text_cell(wording.printable(station.get("name", "?"))),
-            *(number_cell(station.get(key), how) for key, how in shown),
-            text_cell(wording.printable(", ".join(sorted(station.get("categories") or {})))),
-        ]
-        for station in run.contributions
-    ]
-    columns = [("station", False), *((key.replace("_", " "), True) for key, _ in shown)]
-    return HtmlTable(f"{run.name}: what every station brought", [*columns, ("categories", False)],
-                     rows)  # fmt: skip
-
-
-def contribution_pictures(runs: Sequence[Run]) -> list[Picture]:
-    """Contributions of every run, and its partition where categories were reported."""
-    found = []
-    for index, run in enumerate(run for run in runs if run.contributions):
-        figure = plots.plot_client_contributions(run.contributions)
-        caption = f"{run.name}: images, bank rows and bytes of every station."
-        found.append(picture(figure, f"contributions{index}", caption))
-        partition = partition_frame(run)
-        if not partition.empty:
-            figure = plots.plot_partition_distribution(partition)
-            caption = f"{run.name}: training images of every station by category."
-            found.append(picture(figure, f"partition{index}", caption))
-    return found
-
-
-def partition_frame(run: Run) -> pd.DataFrame:
-    """Images by station and category, from the contributions; empty if not reported."""
-    counts = {
-        str(station.get("name", "?")): {
-            str(category): int(found.get("images", 0))
-            for category, found in (station.get("categories") or {}).items()
-        }
-        for station in run.contributions
-    }
-    frame = pd.DataFrame.from_dict(counts, orient="index").fillna(0)
-    return frame[sorted(frame.columns)]
 
 
 def settings_table(runs: Sequence[Run]) -> HtmlTable | None:
@@ -229,7 +154,7 @@ def _command(run: Run) -> str:
     if run.method == "federated":
         pairs = " ".join(f"{key}={_toml(value)}" for key, value in changed.items())
         config = f" --run-config {shlex.quote(pairs)}" if pairs else ""
-        return f"flwr run . plant --stream{config}"
+        return f"flwr run . SUPERLINK --stream{config}"
     words = ["fedpatchcore", "baseline" if run.method == "centralized" else "federate", "DATA"]
     words += ["--out", run.name]
     if run.method == "local":

@@ -10,30 +10,40 @@ from markupsafe import Markup
 from common.analysis.report_assets import CSS, JAVASCRIPT
 
 _MACROS: Final = """
+{%- macro key_of(cell) -%}
+{%- if cell.missing %} data-sort="Infinity"
+{%- elif cell.sort is not none %} data-sort="{{ cell.sort }}"{% endif -%}
+{%- endmacro %}
 {%- macro cell_of(cell, numeric) -%}
-<td class="{{ 'number' if numeric }}{{ ' missing' if cell.missing }}{{ ' best' if cell.best }}"
-{%- if cell.sort is not none %} data-sort="{{ 'Infinity' if cell.missing else cell.sort }}"{% endif -%}
->{{ cell.text }}</td>
+<td class="{{ 'number' if numeric }}{{ ' missing' if cell.missing }}{{ ' best' if cell.best }}
+{{- ' short' if cell.text|length < 20 }}"
+{{- key_of(cell) }}>{{ cell.text }}</td>
 {%- endmacro %}
 {%- macro row_of(row, columns) -%}
-<tr><th scope="row"{% if row[0].sort is not none %} data-sort="{{ row[0].sort }}"{% endif %}>
-{{- row[0].text }}</th>
+<tr><th scope="row"{{ key_of(row[0]) }}>{{ row[0].text }}</th>
 {%- for cell in row[1:] %}{{ cell_of(cell, columns[loop.index][1]) }}{% endfor %}</tr>
 {% endmacro %}
 {%- macro show_table(table) %}
-<div class="table"><div class="scroll" role="region" tabindex="0" aria-label="{{ table.caption }}">
-<table class="sortable"><caption>{{ table.caption }}</caption>
+<div class="table"><h3 class="title">{{ table.caption }}</h3>
+<div class="scroll" role="region" tabindex="0" aria-label="{{ table.caption }}">
+<table class="sortable" aria-label="{{ table.caption }}">
 <thead><tr>
 {%- for name, numeric in table.columns -%}
-<th scope="col" aria-sort="none"{% if numeric %} class="number"{% endif %}>
-{#- #}<button type="button"{% if numeric %} class="number"{% endif %}>{{ name or 'name' }}</button></th>
+{%- set class = ' class="number"'|safe if numeric else '' -%}
+<th scope="col" aria-sort="none"{{ class }}><button type="button"{{ class }}>
+{{- name or 'name' }}</button></th>
 {%- endfor %}</tr></thead>
 <tbody>
 {% for row in table.rows %}{{ row_of(row, table.columns) }}{% endfor -%}
 </tbody>
-{%- if table.foot %}<tfoot>{% for row in table.foot %}{{ row_of(row, table.columns) }}{% endfor %}</tfoot>{% endif %}
+{%- if table.foot %}<tfoot>
+{% for row in table.foot %}{{ row_of(row, table.columns) }}{% endfor -%}
+</tfoot>{% endif %}
 </table></div>
 {%- for note in table.notes %}<p class="note">{{ note }}</p>{% endfor %}</div>
+{%- endmacro %}
+{%- macro show_folded(table, summary) %}
+<details><summary>{{ summary }}</summary>{{ show_table(table) }}</details>
 {%- endmacro %}
 {%- macro show_pictures(pictures, class='') %}
 {%- if pictures %}<div class="pictures {{ class }}">
@@ -89,7 +99,8 @@ _PAGE: Final = """<!doctype html>
 <section id="headline"><h2>{{ 'Comparison' if several else 'Results' }}</h2>
 {{ show_table(headline) }}
 <p class="note">Statistics over the categories that all methods have.
-{%- if several and reference %} Gap: (method − {{ reference }}) / {{ reference }}, of the means.{% endif %}
+{%- if several and reference %} The gap is the distance of a method's mean from that of
+{{ reference }}, in percent of the latter.{% endif %}
 {%- if averaged %} Methods with several runs show the mean over their seeds.{% endif %}</p>
 {{ show_pictures(pictures) }}
 </section>
@@ -138,10 +149,12 @@ brackets a 95 % bootstrap interval over categories.</dd>
 </section>
 
 <section id="stations"><h2>Who took part</h2>
-{% if station_table %}{{ show_table(station_table) }}{% else %}
-<p>No stations: every run had its images in one place.</p>{% endif %}
-{% for table in contribution_tables %}{{ show_table(table) }}{% endfor %}
-{{ show_pictures(contribution_pictures) }}
+<p>{{ participation }}</p>
+{% if absent_table %}{{ show_table(absent_table) }}{% endif %}
+{% if station_table %}{{ show_folded(station_table, 'Everyone who was asked') }}{% endif %}
+{% for one in contributions %}{% if loop.length > 2 %}<details><summary>{{ one.name }}</summary>
+{{ show_table(one.table) }}{{ show_pictures(one.pictures) }}</details>{% else %}
+{{ show_table(one.table) }}{{ show_pictures(one.pictures) }}{% endif %}{% endfor %}
 {% if notices %}<h3>Notices of the runs</h3><ul class="findings">
 {% for notice in notices %}<li>{{ notice }}</li>
 {% endfor %}</ul>{% endif %}
@@ -149,34 +162,39 @@ brackets a 95 % bootstrap interval over categories.</dd>
 
 <section id="gallery"><h2>Best and worst cases</h2>
 {% if gallery %}{% for group, pictures in gallery %}<h3>{{ group }}</h3>
-<div class="pictures">{% for one in pictures %}<figure><img src="{{ one.source }}" alt="{{ one.title }}">
-<figcaption><strong>{{ one.title }}</strong> {{ one.text }}</figcaption></figure>{% endfor %}</div>
+<div class="pictures">{% for one in pictures %}<figure>
+<img src="{{ one.source }}" alt="{{ one.title }}">
+<figcaption><strong>{{ one.title }}</strong> {{ one.text }}</figcaption></figure>
+{% endfor %}</div>
 {% endfor %}{% else %}<p>{{ no_gallery }}</p>{% endif %}
 </section>
 
 <section id="settings"><h2>Settings, time and versions</h2>
 {% if time_table %}{{ show_table(time_table) }}{% else %}<p>No times were recorded.</p>{% endif %}
-{% if settings_table %}<details><summary>All settings</summary>{{ show_table(settings_table) }}</details>
+{% if settings_table %}{{ show_folded(settings_table, 'All settings') }}
 {% else %}<p>No settings were recorded.</p>{% endif %}
-{% if versions_table %}<details><summary>Versions</summary>{{ show_table(versions_table) }}</details>{% endif %}
+{% if versions_table %}{{ show_folded(versions_table, 'Versions') }}{% endif %}
 </section>
 
 <section id="repeat"><h2>How to repeat it</h2>
 <p>DATA stands for the data folder.{% if synthetic %} <code>fedpatchcore synth DATA</code> makes a
-synthetic one.{% endif %} Settings that are not named have their defaults.</p>
-{% for what, command in commands %}<p class="note">{{ what }}</p><pre><code>{{ command }}</code></pre>
+synthetic one.{% endif %}{% if plant %} SUPERLINK stands for the plant's connection in Flower's
+configuration.{% endif %} Settings that are not named have their defaults.</p>
+{% for what, command in commands %}<p class="note">{{ what }}</p>
+<pre><code>{{ command }}</code></pre>
 {% endfor %}
 </section>
 
 <section id="words"><h2>What the numbers mean</h2><dl>
-<dt>AUC-sPRO at an FPR limit</dt><dd>How much of each defect is found, each defect counting alike and
-as fully found once its saturation area is covered, averaged over all thresholds at which at most
-that share of normal pixels (the false-positive rate, FPR) is called defective. 1 is perfect.</dd>
-<dt>Image AUROC</dt><dd>How often a defective image gets a higher score than a good one. 0.5 is chance, 1
-is perfect.</dd>
-<dt>Structural, logical</dt><dd>Damage to a part, against a part that is missing, wrong or misplaced.</dd>
+<dt>AUC-sPRO at an FPR limit</dt><dd>How much of each defect is found, each defect counting
+alike and as fully found once its saturation area is covered, averaged over the false-positive
+rates (FPR, the share of normal pixels called defective) from 0 to the limit. 1 is perfect.</dd>
+<dt>Image AUROC</dt><dd>How often a defective image gets a higher score than a good one. 0.5 is
+chance, 1 is perfect.</dd>
+<dt>Structural, logical</dt><dd>Damage to a part; a part that is missing, wrong or misplaced.</dd>
 <dt>Bank rows</dt><dd>Patch features in the memory bank that every image is compared with.</dd>
-<dt>Radius</dt><dd>The farthest that any training patch lies from the bank: smaller covers better.</dd>
+<dt>Radius</dt><dd>The farthest that any training patch lies from the bank: smaller covers
+better.</dd>
 </dl></section>
 </main>
 <footer>{{ made }}</footer>

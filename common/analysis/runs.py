@@ -1,21 +1,15 @@
-"""Run folders as the report reads them: what a run wrote, checked, nothing made up."""
+"""One run as the report sees it: what it wrote, nothing made up."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
-
-from common.errors import InputError
+from typing import Any
 
 Metrics = Mapping[str, Any]
 Results = Mapping[str, Mapping[str, Metrics]]
-
-RUN_FILE: Final = "run.json"
-METRICS_FOLDER: Final = Path("evaluation") / "metrics"
 
 
 @dataclass(frozen=True)
@@ -48,6 +42,8 @@ class Run:
         What was evaluated.
     curves : mapping of method to category to Curve
         The FPR-sPRO curves that were written.
+    problems : tuple of str
+        Sentences about files that should be there and are not.
     """
 
     folder: Path
@@ -55,6 +51,7 @@ class Run:
     contributions: tuple[Mapping[str, Any], ...] = ()
     metrics: Results = field(default_factory=dict)
     curves: Mapping[str, Mapping[str, Curve]] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -210,140 +207,3 @@ def missing_reason(metrics: Metrics, path: tuple[str, ...]) -> str:
         if reason:
             return str(reason)
     return "not in the metrics file, and no reason was given"
-
-
-def load_run(folder: Path) -> Run:
-    """Read one run folder.
-
-    Parameters
-    ----------
-    folder : Path
-        A folder with run.json, or with evaluation/metrics alone.
-
-    Returns
-    -------
-    Run
-        Failed runs too, with their status; what a run did not write is empty.
-
-    Raises
-    ------
-    InputError
-        If the folder is not one of a run, or one of its files is not the JSON it should be. The
-        message names the file.
-    """
-    folder = Path(folder)
-    if not _is_run(folder):
-        raise InputError(
-            f"{folder} is not a run folder: it has neither {RUN_FILE} nor {METRICS_FOLDER}/; "
-            "give the output folder of a run"
-        )
-    info = read_json(folder / RUN_FILE) if (folder / RUN_FILE).is_file() else {}
-    _check_info(info, folder / RUN_FILE)
-    contributions: list[Mapping[str, Any]] = []
-    path = folder / "contributions.json"
-    if path.is_file():
-        contributions = _object_list(read_json(path).get("stations", []), path, "stations")
-    metrics: dict[str, dict[str, Metrics]] = {}
-    curves: dict[str, dict[str, Curve]] = {}
-    for file in sorted((folder / METRICS_FOLDER).glob("*/*/metrics.json")):
-        method, category = file.parts[-3], file.parts[-2]
-        metrics.setdefault(method, {})[category] = read_json(file)
-        curve_file = file.with_name("curve.json")
-        if curve_file.is_file():
-            curves.setdefault(method, {})[category] = _read_curve(curve_file)
-    return Run(folder, info, tuple(contributions), metrics, curves)
-
-
-def find_runs(folders: Iterable[Path]) -> list[Run]:
-    """Read every run in or below some folders, in order of path.
-
-    Parameters
-    ----------
-    folders : iterable of Path
-        Run folders, or folders that hold run folders at any depth.
-
-    Returns
-    -------
-    list of Run
-        Each run once, at least one.
-
-    Raises
-    ------
-    InputError
-        If a folder does not exist or holds no run, or a file of a run is broken.
-    """
-    found: dict[Path, None] = {}
-    for folder in map(Path, folders):
-        if not folder.is_dir():
-            raise InputError(f"{folder} is not a folder; give the output folder of a run")
-        below = [folder] if _is_run(folder) else _runs_below(folder)
-        if not below:
-            raise InputError(
-                f"{folder} holds no run: no {RUN_FILE} and no {METRICS_FOLDER}/ in or below it"
-            )
-        found.update(dict.fromkeys(path.resolve() for path in below))
-    return [load_run(path) for path in found]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or does not hold a JSON object; the message names it.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); run it again or restore it") from None
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path} is not JSON ({error.msg} in line {error.lineno}); "
-            "it may have been cut off: run it again or restore it"
-        ) from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds {type(content).__name__}, expected a JSON object")
-    return content
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / RUN_FILE).is_file() or (folder / METRICS_FOLDER).is_dir()
-
-
-def _runs_below(folder: Path) -> list[Path]:
-    """Run folders below a folder, without looking into runs or hidden folders."""
-    runs: list[Path] = []
-    for child in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if child.name.startswith("."):
-            continue
-        runs.extend([child] if _is_run(child) else _runs_below(child))
-    return runs
-
-
-def _check_info(info: Mapping[str, Any], path: Path) -> None:
-    """Refuse a run.json whose parts are not of the kind that everything here relies on."""
-    for key in ("seconds", "settings", "versions", "data", "feature_space", "bank", "bytes"):
-        if info.get(key) is not None and not isinstance(info[key], dict):
-            raise InputError(f"{path}: {key} is {type(info[key]).__name__}, expected an object")
-    _object_list(info.get("stations") or [], path, "stations")
-    if not isinstance(info.get("notices") or [], list):
-        raise InputError(f"{path}: notices is not a list of sentences")
-
-
-def _object_list(value: object, path: Path, key: str) -> list[Mapping[str, Any]]:
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise InputError(f"{path}: {key} is not a list of objects")
-    return value
-
-
-def _read_curve(path: Path) -> Curve:
-    """Read a curve.json, in rising order of FPR as it was written."""
-    content = read_json(path)
-    fpr, spro = content.get("fpr"), content.get("spro")
-    if not isinstance(fpr, list) or not isinstance(spro, list) or len(fpr) != len(spro):
-        raise InputError(f"{path}: fpr and spro must be two lists of the same length")
-    try:
-        return Curve(tuple(map(float, fpr)), tuple(map(float, spro)))
-    except (TypeError, ValueError):
-        raise InputError(f"{path}: fpr and spro must hold numbers only") from None

@@ -37,10 +37,19 @@ INK: Final = "#1c2430"
 MUTED: Final = "#5c6673"
 RULE: Final = "#d9dee5"
 PAPER: Final = "#fefefe"
-_THEMED: Final = {INK: "--ink", MUTED: "--muted", RULE: "--rule", PAPER: "--card"}
+_LIGHT_AND_DARK: Final = {
+    "--ink": (INK, "#e8ecf1"),
+    "--muted": (MUTED, "#a3adb9"),
+    "--rule": (RULE, "#333c47"),
+    "--card": (PAPER, "#1a2027"),
+    "--grey": ("#565c66", "#9aa2ad"),
+    "--violet": ("#5b2bd6", "#8a63f2"),
+    "--brown": ("#a02018", "#c23a30"),
+}
 
-WIDTH: Final = 5.6  # inches: text stays readable at phone width and is not huge on a desktop
+WIDTH: Final = 5.1  # inches: text stays readable at phone width and is not huge on a desktop
 PNG_DPI: Final = 160
+_LEGEND_LETTERS: Final = 62
 
 STYLE: Final[dict[Any, Any]] = {
     "font.family": "DejaVu Sans",
@@ -134,12 +143,32 @@ def value_axis(axes: Axes, label: str, *, axis: str = "x") -> None:
         axes.yaxis.grid(True)
 
 
+def legend_above(axes: Axes, names: Sequence[str]) -> None:
+    """Put the legend over the axes, in as many columns as the names leave room for."""
+    if names:
+        # About 50 letters fit beside each other; a handle takes as much room as six.
+        fitting = _LEGEND_LETTERS // (max(map(len, names)) + 6)
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(0, 1.0),
+            ncols=max(1, min(fitting, len(names))),
+            handlelength=1.4,
+            columnspacing=1.2,
+            borderaxespad=0.3,
+        )
+
+
 def to_png(figure: Figure, dpi: int = PNG_DPI) -> bytes:
     """Draw a figure as a PNG picture."""
     buffer = io.BytesIO()
     with mpl.rc_context(STYLE):
         figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
+
+
+def page_colors(*, dark: bool) -> str:
+    """CSS variables of the colours that differ between light and dark pages."""
+    return " ".join(f"{name}: {pair[dark]};" for name, pair in _LIGHT_AND_DARK.items())
 
 
 def to_svg(figure: Figure, name: str, description: str) -> str:
@@ -169,7 +198,7 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
     drawn = re.sub(r'\bid="', f'id="{name}-', drawn)
     drawn = drawn.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
     drawn = re.sub(r"font:([^;\"]*?)'DejaVu Sans'[^;\"]*", r"font:\1var(--font)", drawn)
-    for color, variable in _THEMED.items():
+    for variable, (color, _) in _LIGHT_AND_DARK.items():
         drawn = drawn.replace(color, f"var({variable})")
     label = description.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
     return drawn.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)

@@ -65,6 +65,11 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:-1]) + " and " + names[-1]
 
 
+def sentence(text: str) -> str:
+    """Begin with a capital letter."""
+    return text[:1].upper() + text[1:]
+
+
 def printable(text: Any) -> str:
     """Text from elsewhere without control characters, and not longer than a reader can bear."""
     shown = "".join(letter if letter.isprintable() else " " for letter in str(text))

@@ -29,7 +29,7 @@ def made_up_spro(method: str, category: str, seed: int = 42) -> float:
     """A number between 0.3 and 0.9 that depends on its names only."""
     base = 0.45 + 0.07 * (CATEGORIES.index(category) if category in CATEGORIES else 0)
     cost = {"centralized": 0.0, "federated_iid": 0.012, "federated_category": 0.047}
-    wobble = ((len(category) * 7 + len(method) * 3 + seed) % 5) / 200
+    wobble = ((sum(map(ord, category)) * (3 + len(method)) + seed) % 11) / 400
     return round(base - cost.get(method, 0.09) + wobble, 4)
 
 
@@ -161,7 +161,8 @@ def made_up_contributions(names: Sequence[str] = STATIONS) -> dict[str, Any]:
                 "radius": 0.8 + 0.1 * index,
                 "seconds": 12.0 + index,
                 "categories": {
-                    CATEGORIES[index]: {"images": 30 + 15 * index, "patches": 784},
+                    CATEGORIES[index]: {"images": 20 + 15 * index, "patches": 15_680},
+                    CATEGORIES[index + 1]: {"images": 10, "patches": 7_840},
                 },
             }
             for index, name in enumerate(names)
