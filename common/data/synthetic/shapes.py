@@ -33,7 +33,8 @@ def tube(
     canvas : Canvas
         Drawn on.
     points : sequence of (x, y)
-        The curve runs through them; two points give a straight line.
+        The curve runs through them; two points give a straight line. It should bend no tighter
+        than about twice the radius: the inside of a tighter bend may have gaps.
     radius : float or one float per point
         Half the width.
     flat : float
@@ -61,10 +62,11 @@ def tube(
     away_x, away_y = x - centre[foot, 0], y - centre[foot, 1]
     across = away_y * along_x - away_x * along_y
     beyond = np.maximum(np.maximum(-v, v - length), 0.0)
-    distance = np.hypot(across, beyond) if rounded else np.abs(across)
+    # To the foot point and not to its tangent, which a sharp bend leaves.
+    distance = np.hypot(away_x, away_y)
     inside = local - distance
     if not rounded:
-        inside = np.where(beyond > 0.0, np.minimum(inside, -beyond), inside)
+        inside = np.where(beyond > 0.0, np.minimum(local - np.abs(across), -beyond), inside)
     alpha = np.clip(0.5 + inside / canvas.pixel, 0.0, 1.0)
     share = np.minimum(distance / local, 1.0)
     if flat != 1.0:
@@ -162,7 +164,8 @@ def polygon(
     `edge` is the breadth over which the surface falls off at the outline (0: flat to the edge). `u`
     and `v` are x and y in the picture.
     """
-    corners = canvas.place(np.asarray(points)) / canvas.pixel
+    # The drawing library counts from the middle of the first point.
+    corners = canvas.place(np.asarray(points)) / canvas.pixel - 0.5
     drawn = Image.new("L", (canvas.columns, canvas.rows))
     ImageDraw.Draw(drawn).polygon([(float(x), float(y)) for x, y in corners], fill=1)
     cover = np.asarray(drawn)

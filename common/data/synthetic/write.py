@@ -67,7 +67,7 @@ def write_synthetic(
     All is written into a folder beside `root` that is renamed at the end: there is never half a
     data set. Like AutoVI's images about 1 s each at full size, a few hundredths at 128 pixels.
     """
-    root = Path(root)
+    root = Path(root).resolve()
     _check(root, images, size, seed)
     side = _AUTOVI_SIDE if like_autovi else size
     plans = [category.counts(images, like_autovi) for category in CATEGORIES]
@@ -132,6 +132,9 @@ def _check(root: Path, images: int, size: int, seed: int) -> None:
         raise InputError(f"{root} is a file; give a new or empty folder for the data set")
     if root.is_dir() and any(root.iterdir()):
         raise InputError(f"{root} is not empty; nothing is overwritten, give a new or empty folder")
+    if root.is_mount():
+        # A mounted volume cannot be replaced by the finished folder.
+        raise InputError(f"{root} is a mounted volume; give a new folder inside it")
 
 
 def _write_image(
