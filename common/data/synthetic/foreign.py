@@ -80,7 +80,7 @@ def hand(canvas: Canvas, rng: np.random.Generator, reach: Point, size: float) ->
     )
     for place, length in zip((-0.345, -0.115, 0.115, 0.345), (0.82, 0.97, 1.0, 0.9), strict=True):
         root = palm - place * size * aside + 0.1 * size * heading
-        bend = 0.05 * size * rng.standard_normal()
+        bend = 0.025 * size * rng.standard_normal()
         end = root + (0.95 * length * heading - 0.35 * place * aside) * size
         middle = 0.5 * (root + end) + bend * aside
         limb(_route(end, middle, root), [0.095 * size, 0.115 * size, 0.125 * size])
