@@ -92,7 +92,7 @@ def plot_comparison_bar_chart(
     axes.set_xlim(0, 1.08)
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.tick_params(axis="y", length=0)
-    value_axis(axes, f"{metric}{' (mean and standard deviation of seeds)' * (spread is not None)}")
+    value_axis(axes, f"{metric}{' (mean ± std. dev. of seeds)' * (spread is not None)}")
     legend_above(axes, names)
     return finish(figure, path)
 

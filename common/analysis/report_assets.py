@@ -29,7 +29,7 @@ _RULES: Final = """
 * { box-sizing: border-box; }
 html { scroll-behavior: smooth; -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 var(--font); }
-main, header, footer { max-width: 1180px; margin: 0 auto; padding: 0 20px; }
+main, header, footer { max-width: 1220px; margin: 0 auto; padding: 0 20px; }
 header { padding-top: 28px; }
 h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 6px; }
 h2 { font-size: 1.3rem; margin: 0 0 12px; }
@@ -68,7 +68,7 @@ thead th { vertical-align: bottom; padding: 0; white-space: normal; }
 td.number, td.short { white-space: nowrap; }
 tbody tr:nth-child(even) > * { background: var(--stripe); }
 tbody th, tfoot th { position: sticky; left: 0; background: var(--card); font-weight: 500;
-  overflow-wrap: break-word; max-width: 16em; }
+  overflow-wrap: break-word; min-width: 9em; max-width: 16em; }
 tfoot td, tfoot th { font-weight: 650; border-top: 2px solid var(--muted); }
 td.missing { color: var(--muted); font-style: italic; }
 td.best { font-weight: 700; }
@@ -99,7 +99,7 @@ footer { padding-top: 4px; padding-bottom: 36px; }
   h1 { font-size: 1.4rem; }
   th, td { padding: 5px 8px; }
   thead button { padding: 6px 8px; }
-  tbody th, tfoot th { max-width: 38vw; overflow-wrap: anywhere; }
+  tbody th, tfoot th { min-width: 7em; max-width: 38vw; }
   .cards { grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); }
   .card .value { font-size: 1.5rem; }
 }

@@ -90,7 +90,7 @@ def page_context(
     if reference is not None and len(series) > 1:
         analysis = compare_with_reference(spro, reference)
     several = len(series) > 1
-    tables = report_results.category_tables(series, spro)
+    shown, folded = report_results.category_tables(series, spro)
     return {
         "title": _title(runs, series),
         "lead": _lead(runs, list(spro.index)),
@@ -105,8 +105,8 @@ def page_context(
         "run_table": report_runs.run_table(runs),
         "headline": report_results.headline_table(series, spro, auroc, reference),
         "pictures": report_results.comparison_pictures(series, spro),
-        "category_tables": tables,
-        "main_tables": len(tables) - 1 - len(report_results.OTHER_LIMITS),
+        "category_tables": shown,
+        "folded_tables": folded,
         "curves": report_results.curve_pictures(series, [str(name) for name in spro.index]),
         "defect_tables": report_results.defect_tables(series),
         "thresholds": report_results.threshold_table(series),

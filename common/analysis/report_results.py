@@ -18,12 +18,15 @@ from common.analysis.report_parts import (
     picture,
     text_cell,
 )
+from common.analysis.runs import Curve
 from common.analysis.series import Series, value_table
 from common.analysis.tables import MEAN_ROW, create_summary_table, gap_percent, with_mean_row
 
 MAIN_LIMIT: Final = "0.05"
 OTHER_LIMITS: Final = ("0.01", "0.1", "0.3", "1.0")
 IMAGE_AUROC: Final = ("classification", "auc_roc")
+AVERAGE_PRECISION: Final = ("classification", "average_precision")
+PIXEL_AUROC: Final = ("localization", "pixel_auc_roc")
 _MOST_NOTES: Final = 8
 METRIC: Final = f"AUC-sPRO at FPR limit {MAIN_LIMIT}"
 
@@ -37,9 +40,10 @@ def headline_table(
     series: Sequence[Series], spro: pd.DataFrame, auroc: pd.DataFrame, reference: str | None
 ) -> HtmlTable:
     """One row a method: what it reaches, what it costs."""
+    several = len(series) > 1
     summary, image = create_summary_table(spro), create_summary_table(auroc)
     gaps: dict[str, float] = {}
-    if reference is not None and len(series) > 1:
+    if reference is not None and several:
         of_means = gap_percent(summary[["mean"]].T, reference)
         gaps = {str(name): float(of_means[name].iloc[0]) for name in of_means.columns}
     rows = []
@@ -48,10 +52,12 @@ def headline_table(
         statistics = [number_cell(float(summary[key][one.label])) for key in
                       ("mean", "std", "min", "median", "max")]  # fmt: skip
         gap = number_cell(gaps.get(one.label), wording.percent)
+        if one.label == reference:
+            gap = Cell("reference", 0.0)
         rows.append([
             text_cell(one.label),
             *statistics,
-            Cell("reference", 0.0) if one.label == reference and len(series) > 1 else gap,
+            *([gap] if several else []),
             number_cell(float(image["mean"][one.label])),
             number_cell(_mean(run.bank_rows for run in done), wording.count),
             text_cell(wording.listed(sorted({str(run.bank["scope"]) for run in done
@@ -60,30 +66,36 @@ def headline_table(
             number_cell(_mean(run.seconds.get("total") for run in done), wording.duration),
             number_cell(len(done), wording.count),
         ])  # fmt: skip
-    names = ["mean", "std. dev.", "min", "median", "max", "gap"]
+    names = ["mean", "std. dev.", "min", "median", "max", *(["gap"] if several else [])]
     columns = [("method", False), *((name, True) for name in names)]
     columns += [("image AUROC", True), ("bank rows", True), ("bank scope", False)]
     columns += [("sent", True), ("time", True), ("runs", True)]
-    return HtmlTable(f"{METRIC} of every method, and what it took", columns, rows)
+    return HtmlTable(f"{METRIC}, and what it took", columns, rows)
 
 
-def category_tables(series: Sequence[Series], spro: pd.DataFrame) -> list[HtmlTable]:
-    """Per category: AUC-sPRO at the main limit, its gap, image AUROC, then the other limits."""
+def category_tables(
+    series: Sequence[Series], spro: pd.DataFrame
+) -> tuple[list[HtmlTable], list[HtmlTable]]:
+    """Tables by category: those to show, and those to fold away.
+
+    One method has all its numbers in one table; several have one table a number.
+    """
+    if len(series) == 1:
+        return [_single_table(series[0], spro)], []
     main = _metric_table(series, spro_path(), METRIC)
     main.notes.extend(error_bound_notes(series))
-    tables = [main]
+    shown = [main]
     spread = seed_spread(series, spro)
     if spread is not None:
-        caption = f"{METRIC}: standard deviation over seeds"
-        tables.append(frame_table(spread, caption))
-    tables.append(_metric_table(series, IMAGE_AUROC, "Image AUROC"))
-    tables.append(_metric_table(series, ("classification", "average_precision"),
-                                "Average precision of image scores"))  # fmt: skip
-    tables.extend(
-        _metric_table(series, spro_path(limit), f"AUC-sPRO at FPR limit {limit}")
-        for limit in OTHER_LIMITS
-    )
-    return tables
+        shown.append(frame_table(spread, f"{METRIC}: standard deviation over seeds"))
+    shown.append(_metric_table(series, IMAGE_AUROC, "Image AUROC"))
+    folded = [
+        _metric_table(series, AVERAGE_PRECISION, "Average precision of image scores"),
+        _metric_table(series, PIXEL_AUROC, "Pixel AUROC"),
+    ]
+    for limit in OTHER_LIMITS:
+        folded.append(_metric_table(series, spro_path(limit), f"AUC-sPRO at FPR limit {limit}"))
+    return shown, folded
 
 
 def seed_spread(series: Sequence[Series], spro: pd.DataFrame) -> pd.DataFrame | None:
@@ -153,30 +165,30 @@ def comparison_pictures(series: Sequence[Series], spro: pd.DataFrame) -> list[Pi
     }).loc[list(spro.columns)].astype(float)  # fmt: skip
     if (points["bytes"] > 0).any():
         figure = plots.plot_accuracy_against_bytes(points, metric=f"mean {METRIC}")
-        found.append(
-            picture(
-                figure,
-                "bytes",
-                "What was reached against what stations sent; dashed: methods that send nothing.",
-            )
-        )
+        caption = "What was reached against what stations sent; dashed: methods that send nothing."
+        found.append(picture(figure, "bytes", caption))
     return found
 
 
 def curve_pictures(series: Sequence[Series], categories: Sequence[str]) -> list[Picture]:
-    """One plot a category with the curves of all methods; of several seeds the first one's."""
-    found = []
-    for index, category in enumerate(categories):
-        curves = {}
+    """Curves of all methods, a plot a category; of one method all categories in one plot.
+
+    Of several seeds the first one's curve is drawn.
+    """
+    drawn: dict[str, dict[str, Curve]] = {}
+    for category in categories:
         for one in series:
-            drawn = (run.curves.get(one.method, {}).get(category) for run in one.runs)
-            first = next((curve for curve in drawn if curve is not None), None)
-            if first is not None and first.fpr:
-                curves[one.label] = first
-        if curves:
-            figure = plots.plot_fpr_spro_curves(curves, title=category)
-            found.append(picture(figure, f"curve{index}", f"{category}: mean sPRO over FPR."))
-    return found
+            found = (run.curves.get(one.method, {}).get(category) for run in one.runs)
+            first = next((curve for curve in found if curve is not None and curve.fpr), None)
+            if first is not None and len(series) == 1:
+                drawn.setdefault(one.label, {})[category] = first
+            elif first is not None:
+                drawn.setdefault(category, {})[one.label] = first
+    pictures = []
+    for index, (title, curves) in enumerate(drawn.items()):
+        figure = plots.plot_fpr_spro_curves(curves, title=title)
+        pictures.append(picture(figure, f"curve{index}", f"{title}: mean sPRO over FPR."))
+    return pictures
 
 
 def defect_tables(series: Sequence[Series]) -> list[HtmlTable]:
@@ -242,6 +254,22 @@ def threshold_table(series: Sequence[Series]) -> HtmlTable | None:
     }
     caption = "Thresholds, from good images held out of the bank"
     return HtmlTable(caption, columns, rows, notes=sorted(said)[:_MOST_NOTES])
+
+
+def _single_table(one: Series, spro: pd.DataFrame) -> HtmlTable:
+    """Categories x numbers of one method."""
+    limits = sorted([MAIN_LIMIT, *OTHER_LIMITS], key=float)
+    paths = {f"AUC-sPRO at {limit}": spro_path(limit) for limit in limits}
+    paths |= {"image AUROC": IMAGE_AUROC, "average precision": AVERAGE_PRECISION}
+    paths |= {"pixel AUROC": PIXEL_AUROC}
+    categories = [str(name) for name in spro.index]
+    numbers = {name: value_table([one], path, categories) for name, path in paths.items()}
+    table = pd.concat([frame.set_axis([name], axis=1) for name, frame in numbers.items()], axis=1)
+    notes = error_bound_notes([one])
+    if table.isna().any(axis=None):
+        notes.append("Means are over the categories that have the number.")
+    table.loc[MEAN_ROW] = table.mean()
+    return frame_table(table, "Every category", foot=[MEAN_ROW], notes=notes)
 
 
 def _metric_table(series: Sequence[Series], path: tuple[str, ...], caption: str) -> HtmlTable:

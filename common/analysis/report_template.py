@@ -20,7 +20,7 @@ _MACROS: Final = """
 {{- key_of(cell) }}>{{ cell.text }}</td>
 {%- endmacro %}
 {%- macro row_of(row, columns) -%}
-<tr><th scope="row"{{ key_of(row[0]) }}>{{ row[0].text }}</th>
+<tr><th scope="row"{{ key_of(row[0]) }}>{{ row[0].text|breakable }}</th>
 {%- for cell in row[1:] %}{{ cell_of(cell, columns[loop.index][1]) }}{% endfor %}</tr>
 {% endmacro %}
 {%- macro show_table(table) %}
@@ -98,7 +98,7 @@ _PAGE: Final = """<!doctype html>
 
 <section id="headline"><h2>{{ 'Comparison' if several else 'Results' }}</h2>
 {{ show_table(headline) }}
-<p class="note">Statistics over the categories that all methods have.
+<p class="note">Statistics over the categories{% if several %} that all methods have{% endif %}.
 {%- if several and reference %} The gap is the distance of a method's mean from that of
 {{ reference }}, in percent of the latter.{% endif %}
 {%- if averaged %} Methods with several runs show the mean over their seeds.{% endif %}</p>
@@ -106,9 +106,9 @@ _PAGE: Final = """<!doctype html>
 </section>
 
 <section id="categories"><h2>By category</h2>
-{% for table in category_tables[:main_tables] %}{{ show_table(table) }}{% endfor %}
-<details><summary>Other FPR limits and average precision</summary>
-{% for table in category_tables[main_tables:] %}{{ show_table(table) }}{% endfor %}</details>
+{% for table in category_tables %}{{ show_table(table) }}{% endfor %}
+{% if folded_tables %}<details><summary>Other FPR limits, average precision, pixel AUROC</summary>
+{% for table in folded_tables %}{{ show_table(table) }}{% endfor %}</details>{% endif %}
 </section>
 
 <section id="curves"><h2>Curves</h2>
@@ -220,6 +220,12 @@ def render_page(context: dict[str, object]) -> str:
     environment = Environment(  # autoescape: names and reasons come from stations
         autoescape=True, undefined=StrictUndefined, trim_blocks=False, lstrip_blocks=True
     )
+    environment.filters["breakable"] = _breakable
     template = environment.from_string(_MACROS + _PAGE)
     page = template.render(css=Markup(CSS), javascript=Markup(JAVASCRIPT), **context)
     return page.lstrip()
+
+
+def _breakable(text: str) -> Markup:
+    """Escape a name and let it break after its underscores: columns are narrow on a phone."""
+    return Markup("_<wbr>").join(text.split("_"))

@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from common.analysis.series import METHOD_LABELS
+
 Parameters = ParamSpec("Parameters")
 
 # Told apart under all common kinds of colour blindness (a test measures it), on white and on dark.
@@ -126,7 +128,9 @@ def series_colors(names: Sequence[str]) -> dict[str, str]:
     dict of str to str
         Colours differ for up to eight names; hatches and markers tell further ones apart.
     """
-    colors = {name: METHOD_COLORS[name] for name in names if name in METHOD_COLORS}
+    methods = {METHOD_LABELS[method]: color for method, color in METHOD_COLORS.items()}
+    methods.update(METHOD_COLORS)
+    colors = {name: methods[name] for name in names if name in methods}
     free = [color for color in PALETTE if color not in colors.values()] or list(PALETTE)
     others = [name for name in names if name not in colors]
     colors.update({name: free[index % len(free)] for index, name in enumerate(others)})
