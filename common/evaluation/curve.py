@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,9 @@ FPR_LIMITS = (0.01, 0.05, 0.1, 0.3, 1.0)
 
 ROUNDING = 1e-12
 """Added to every error bound: what float64 sums may lose."""
+
+PIECE = 2**16
+"""Levels that are summed up at once."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +81,13 @@ def auc_spro(levels: Levels, limit: float) -> float:
     ----------
     Bergmann et al., "Beyond Dents and Scratches", IJCV 2022, section 5 (AU-sPRO).
     """
-    start, end = _fpr(levels)
-    width = end - start
-    climbed = np.clip(limit - start, 0.0, width)
-    ramp = np.divide(climbed * climbed, 2 * width, out=np.zeros_like(width), where=width > 0)
-    area = levels.rise * (ramp + np.clip(limit - end, 0.0, None))
-    return float(area.sum() / limit)
+    area = 0.0
+    for start, end, rise, _ in _pieces(levels):
+        width = end - start
+        climbed = np.clip(limit - start, 0.0, width)
+        ramp = np.divide(climbed * climbed, 2 * width, out=np.zeros_like(width), where=width > 0)
+        area += float((rise * (ramp + np.clip(limit - end, 0.0, None))).sum())
+    return area / limit
 
 
 def auc_spro_bound(levels: Levels, limit: float) -> float:
@@ -93,11 +98,12 @@ def auc_spro_bound(levels: Levels, limit: float) -> float:
     the other gives the largest and the smallest area that the counts allow; how many pixels of a
     region count towards its saturation is known for every bin, so nothing else is uncertain.
     """
-    start, end = _fpr(levels)
-    largest = float((levels.rise * np.clip(limit - start, 0.0, None)).sum() / limit)
-    smallest = float((levels.rise * np.clip(limit - end, 0.0, None)).sum() / limit)
+    largest = smallest = 0.0
+    for start, end, rise, _ in _pieces(levels):
+        largest += float((rise * np.clip(limit - start, 0.0, None)).sum())
+        smallest += float((rise * np.clip(limit - end, 0.0, None)).sum())
     area = auc_spro(levels, limit)
-    return max(largest - area, area - smallest) + ROUNDING
+    return max(largest / limit - area, area - smallest / limit) + ROUNDING
 
 
 def pixel_auc_roc(levels: Levels) -> float:
@@ -105,16 +111,22 @@ def pixel_auc_roc(levels: Levels) -> float:
 
     Needs at least one normal and one anomalous pixel. A pair in one level counts one half.
     """
-    total = levels.normal_pixels
-    lower = total - (levels.above + levels.up_to).astype(np.float64) / 2
-    pairs = float((levels.anomalous * lower).sum())
-    return pairs / total / int(levels.anomalous.sum())
+    pairs = 0.0
+    anomalous = 0
+    for start, end, _, pixels in _pieces(levels):
+        pairs += float((pixels * (1 - (start + end) / 2)).sum())
+        anomalous += int(pixels.sum())
+    return pairs / anomalous
 
 
 def pixel_auc_roc_bound(levels: Levels) -> float:
     """How far `pixel_auc_roc` can be from the value with exact scores: half of the tied pairs."""
-    tied = float((levels.anomalous * (levels.up_to - levels.above).astype(np.float64)).sum())
-    return tied / 2 / levels.normal_pixels / int(levels.anomalous.sum()) + ROUNDING
+    tied = 0.0
+    anomalous = 0
+    for start, end, _, pixels in _pieces(levels):
+        tied += float((pixels * (end - start)).sum())
+        anomalous += int(pixels.sum())
+    return tied / 2 / anomalous + ROUNDING
 
 
 def fpr_spro_curve(levels: Levels, max_points: int = 400) -> Curve:
@@ -130,45 +142,64 @@ def fpr_spro_curve(levels: Levels, max_points: int = 400) -> Curve:
     Returns
     -------
     Curve
-        From (0, 0 or the sPRO reached before the first false positive) to FPR 1.
+        From (0, 0) to FPR 1.
 
     Notes
     -----
     Corners are chosen at equal steps of sPRO plus square root of FPR, because the part at low
-    FPR is what one looks at. Every corner lies on the full curve.
+    FPR is what one looks at. Every point lies on the full curve.
     """
-    start, end = _fpr(levels)
     height = np.minimum(np.cumsum(levels.rise), 1.0)
-    final = height[-1] if height.size else 0.0
-    fpr = np.concatenate([[0.0], np.stack([start, end], axis=1).ravel(), [1.0]])
-    before = np.concatenate([[0.0], height[:-1]]) if height.size else height
-    spro = np.concatenate([[0.0], np.stack([before, height], axis=1).ravel(), [final]])
-    if fpr.size > max_points:
-        position = np.sqrt(fpr) + spro
-        wanted = np.linspace(0.0, position[-1], max_points)
-        keep = np.unique(np.searchsorted(position, wanted))
-        keep = np.union1d(np.minimum(keep, fpr.size - 1), [0, fpr.size - 1])
+    final = float(height[-1]) if height.size else 0.0
+    if 2 * height.size > max_points:
+        position = height.copy()
+        for piece in _slices(height.size):
+            position[piece] += np.sqrt(levels.up_to[piece] / levels.normal_pixels)
+        wanted = np.linspace(0.0, position[-1], max_points // 2)
+        chosen = np.unique(np.minimum(np.searchsorted(position, wanted), height.size - 1))
     else:
-        keep = np.arange(fpr.size)
-    at_limits = [_height_at(fpr, spro, limit) for limit in FPR_LIMITS]
-    all_fpr = np.concatenate([fpr[keep], FPR_LIMITS])
-    all_spro = np.concatenate([spro[keep], at_limits])
-    order = np.lexsort((all_spro, all_fpr))
-    points = np.stack([all_fpr[order], all_spro[order]], axis=1)
+        chosen = np.arange(height.size)
+    before = np.where(chosen > 0, height[chosen - 1], 0.0) if height.size else height
+    corners = [
+        (levels.above[chosen] / levels.normal_pixels, before),
+        (levels.up_to[chosen] / levels.normal_pixels, height[chosen]),
+        (np.array(FPR_LIMITS), np.array([_height_at(levels, height, at) for at in FPR_LIMITS])),
+        (np.array([0.0, 1.0]), np.array([0.0, final])),
+    ]
+    fpr, spro = (np.concatenate(part) for part in zip(*corners, strict=True))
+    order = np.lexsort((spro, fpr))
+    points = np.stack([fpr[order], spro[order]], axis=1)
     new = np.concatenate([[True], (np.diff(points, axis=0) != 0).any(axis=1)])
     return Curve(points[new, 0], points[new, 1])
 
 
-def _fpr(levels: Levels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """False positive rates at the start and at the end of every level's ramp."""
-    return levels.above / levels.normal_pixels, levels.up_to / levels.normal_pixels
+def _slices(size: int) -> Iterator[slice]:
+    """Pieces of a long array: sums over them need no temporary of its length."""
+    for start in range(0, size, PIECE):
+        yield slice(start, start + PIECE)
 
 
-def _height_at(fpr: NDArray[np.float64], spro: NDArray[np.float64], limit: float) -> float:
+def _pieces(
+    levels: Levels,
+) -> Iterator[
+    tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
+]:
+    """Piece by piece: the FPR where each ramp starts and ends, its rise, its anomalous pixels."""
+    for piece in _slices(levels.rise.size):
+        yield (
+            levels.above[piece] / levels.normal_pixels,
+            levels.up_to[piece] / levels.normal_pixels,
+            levels.rise[piece],
+            levels.anomalous[piece],
+        )
+
+
+def _height_at(levels: Levels, height: NDArray[np.float64], limit: float) -> float:
     """Mean sPRO at `limit`; the upper end where the curve is vertical."""
-    right = int(np.searchsorted(fpr, limit, side="right"))
-    if right == fpr.size:
-        return float(spro[-1])
-    left = right - 1
-    share = (limit - fpr[left]) / (fpr[right] - fpr[left])
-    return float(spro[left] + share * (spro[right] - spro[left]))
+    allowed = limit * levels.normal_pixels
+    level = int(np.searchsorted(levels.up_to, int(allowed), side="right"))
+    below = float(height[level - 1]) if level else 0.0
+    if level == height.size or levels.above[level] >= allowed:
+        return below
+    start, end = int(levels.above[level]), int(levels.up_to[level])
+    return below + (float(height[level]) - below) * (allowed - start) / (end - start)

@@ -146,13 +146,12 @@ def _by_types(
     type_masks: dict[str, NDArray[np.bool_]],
 ) -> dict[TypeSet, NDArray[np.float32]]:
     """Scores of the anomalous pixels, keyed by the types that lie on each of them."""
-    names = sorted(type_masks)
-    if len(names) == 1:
-        return {(names[0],): scores}
-    held = np.stack([type_masks[name][anomalous_mask] for name in names])
-    patterns, which = np.unique(held, axis=1, return_inverse=True)
-    groups = {}
-    for column, pattern in enumerate(patterns.T):
-        key = tuple(name for name, on in zip(names, pattern, strict=True) if on)
-        groups[key] = scores[which.ravel() == column]
-    return groups
+    groups: dict[TypeSet, NDArray[np.intp]] = {(): np.arange(scores.size)}
+    for name in sorted(type_masks):
+        held = type_masks[name][anomalous_mask]
+        split: dict[TypeSet, NDArray[np.intp]] = {}
+        for types, pixels in groups.items():
+            on = held[pixels]
+            split[types], split[(*types, name)] = pixels[~on], pixels[on]
+        groups = {types: pixels for types, pixels in split.items() if pixels.size}
+    return {types: scores[pixels] for types, pixels in groups.items()}

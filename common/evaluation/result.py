@@ -111,15 +111,15 @@ def evaluate_scopes(
     kinds : mapping of str to str or None
         The user's table for `anomaly_kind`.
     """
-    # A scope that holds every type is the whole category: no need to count it again.
-    known: dict[frozenset[str] | None, Levels] = {}
     types = sorted({name for image in images for name in image.types})
+    # Scopes often coincide: with a single defect type they all do.
+    known: dict[frozenset[str] | None, ScopeResult] = {}
 
     def scope(chosen: frozenset[str] | None) -> ScopeResult:
         key = None if chosen == frozenset(types) else chosen
         if key not in known:
-            known[key] = levels_of(key)
-        return _scope_result(select_images(images, chosen), known[key], method)
+            known[key] = _scope_result(select_images(images, key), levels_of(key), method)
+        return known[key]
 
     type_kinds = {name: anomaly_kind(name, kinds) for name in types}
     of_kind = {
