@@ -131,6 +131,11 @@ class EvaluationCounts:
         """Bytes of the arrays that a station sends for this category."""
         return sum(array.nbytes for array in self.to_arrays().values())
 
+    @property
+    def n_images(self) -> int:
+        """Images counted so far."""
+        return len(self._state.images)
+
     def _add(self, more: CountsState) -> None:
         """Add a state to this one; histograms are replaced, never changed in place."""
         state = self._state

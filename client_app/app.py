@@ -1,0 +1,112 @@
+"""The station's answers: `survey`, `build_bank`, `score`, and `take_bank` for large banks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.common import log
+
+from client_app import work
+from client_app.deadline import Deadline
+from client_app.run_folder import RunFolder
+from client_app.station import Station, open_station
+from common.errors import FedPatchCoreError
+from common.messages import BankPart, BuildRequest, Facts, ScoreRequest, SurveyRequest
+from common.records import (
+    BANK,
+    COUNTS,
+    failure_record,
+    prefixed,
+    read_facts,
+    seconds_allowed,
+    select_prefix,
+    take_arrays,
+    to_record,
+)
+
+app = ClientApp()
+
+Work = Callable[[Station], tuple[Facts, Mapping[str, Any]]]
+
+
+@app.query()
+def survey(message: Message, context: Context) -> Message:
+    """Who are you and what do you hold?"""
+
+    def look(station: Station) -> tuple[Facts, Mapping[str, Any]]:
+        read_facts(message.content, SurveyRequest)
+        return work.survey(station), {}
+
+    return _answer(message, context, look)
+
+
+@app.train("take_bank")
+def take_bank(message: Message, context: Context) -> Message:
+    """Store this part of the global bank."""
+
+    def store(station: Station) -> tuple[Facts, Mapping[str, Any]]:
+        request = read_facts(message.content, BankPart)
+        rows = select_prefix(BANK, take_arrays(message.content))
+        return work.take_bank(station, _folder(station, context), request, rows), {}
+
+    return _answer(message, context, store)
+
+
+@app.train()
+def build_bank(message: Message, context: Context) -> Message:
+    """Send your coreset, at most the budget."""
+
+    def build(station: Station) -> tuple[Facts, Mapping[str, Any]]:
+        request = read_facts(message.content, BuildRequest)
+        facts, rows = work.build_bank(station, _folder(station, context), request)
+        return facts, prefixed(BANK, rows)
+
+    return _answer(message, context, build)
+
+
+@app.evaluate()
+def score(message: Message, context: Context) -> Message:
+    """Score your own images with this bank and send the counts."""
+
+    def judge(station: Station) -> tuple[Facts, Mapping[str, Any]]:
+        request = read_facts(message.content, ScoreRequest)
+        rows = select_prefix(BANK, take_arrays(message.content))
+        facts, counts = work.score(station, _folder(station, context), request, rows)
+        return facts, prefixed(COUNTS, counts)
+
+    return _answer(message, context, judge)
+
+
+def _folder(station: Station, context: Context) -> RunFolder:
+    return RunFolder(station.cache, station.name, context.run_id)
+
+
+def _answer(message: Message, context: Context, do: Work) -> Message:
+    """Do the work within the deadline; an error becomes an answer, never a silent loss."""
+    with Deadline(seconds_allowed(message.content)):
+        try:
+            station = open_station(context.node_config, context.run_config)
+            facts, arrays = do(station)
+            content = to_record(facts, arrays)
+        except Exception as error:
+            content = _failure(error, real="station" in context.node_config)
+    return Message(content, reply_to=message)
+
+
+def _failure(error: Exception, real: bool) -> RecordDict:
+    """Say what went wrong: all of it in this station's log, and to the server what it may know.
+
+    Paths and file names stay on a real station; the server gets a code and advice.
+    """
+    known = isinstance(error, FedPatchCoreError)
+    log(logging.ERROR, "fedpatchcore station: %s", error, exc_info=None if known else error)
+    code = "unusable-input" if known else "internal-" + type(error).__name__.lower()[:40]
+    if real:
+        reason = "the station's own log names the file or setting; run `fedpatchcore check` there"
+    else:
+        reason = str(error) if known else f"{type(error).__name__}: {error}"
+    return failure_record(code, reason)

@@ -1,0 +1,151 @@
+"""Who a station is, where its images are, and what it keeps on its disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from common.config import Settings, Value
+from common.data.demo_data import demo_data
+from common.data.holdout import split_holdout
+from common.data.layout import DataIndex, Sample, index_data
+from common.data.partition import make_partition
+from common.errors import InputError
+from common.patchcore.weights import resolve_auto
+from common.paths import cache_root
+
+DEFAULT_CACHE_GB: Final = 20.0
+
+
+@dataclass(frozen=True)
+class Station:
+    """One station: a SuperNode with its own images, or its stand-in in a simulation.
+
+    Attributes
+    ----------
+    name : str
+    real : bool
+        True if the node config names the station; False in a simulation.
+    settings : Settings
+        The run's, with what this node decides for itself in place.
+    index : DataIndex
+    bank_samples, held_out, test : lists of Sample
+        Training images for the bank, those held out for the threshold, test images.
+    cache : Path
+        Private folder for features and for what must outlive a message.
+    cache_limit : int
+        Bytes of features kept.
+    notices : tuple of str
+    """
+
+    name: str
+    real: bool
+    settings: Settings
+    index: DataIndex
+    bank_samples: list[Sample] = field(repr=False)
+    held_out: list[Sample] = field(repr=False)
+    test: list[Sample] = field(repr=False)
+    cache: Path
+    cache_limit: int
+    notices: tuple[str, ...] = ()
+
+
+def open_station(node: Mapping[str, Value], run_config: Mapping[str, Value]) -> Station:
+    """Find out who this node is and index its images; opens no image.
+
+    Parameters
+    ----------
+    node : mapping
+        Flower's node config: `station` and `data-root` of a real station, or `partition-id` and
+        `num-partitions` in a simulation.
+    run_config : mapping
+        The run's settings.
+
+    Raises
+    ------
+    InputError
+        If the node config or the images cannot be used.
+    """
+    settings = Settings.from_run_config(run_config)
+    if "station" in node:
+        return _open_real(node, settings)
+    if "partition-id" in node and "num-partitions" in node:
+        return _open_simulated(node, settings)
+    raise InputError(
+        "node config: found neither station and data-root (a real station) nor partition-id and "
+        "num-partitions (a simulation); start the SuperNode with --node-config "
+        '\'station="NAME" data-root="/path"\''
+    )
+
+
+def _open_real(node: Mapping[str, Value], settings: Settings) -> Station:
+    name = str(node["station"])
+    if not node.get("data-root"):
+        raise InputError(
+            f"station {name}: the node config has no data-root; give the folder of its images"
+        )
+    notices = []
+    if settings.data_root:
+        notices.append("the run's data-root is ignored: a station's own node config decides")
+    weights = str(node.get("weights", ""))
+    if not weights:
+        weights = settings.weights
+        if weights not in ("auto", "imagenet", "random"):
+            notices.append("the run's weights path is ignored: nothing names a file on a station")
+            weights = "auto"
+    own: dict[str, Any] = {"data_root": str(node["data-root"]), "weights": weights}
+    for key in ("device", "batch-size"):
+        if key in node:
+            own[key.replace("-", "_")] = node[key]
+    settings = settings.with_(**own)
+    index = index_data(settings.data_root)
+    settings, more = _settle_weights(settings, index.synthetic)
+    cache = Path(str(node.get("cache-dir") or cache_root() / "stations" / name)).expanduser()
+    limit = float(node.get("cache-limit-gb", DEFAULT_CACHE_GB))
+    train, test = index.select("train"), index.select("test")
+    return _station(name, True, settings, index, train, test, cache, limit, [*notices, *more])
+
+
+def _open_simulated(node: Mapping[str, Value], settings: Settings) -> Station:
+    number, stations = int(node["partition-id"]), int(node["num-partitions"])
+    index = index_data(settings.data_root or demo_data())
+    partition = make_partition(
+        index.samples, settings.partition, stations, settings.seed, settings.dirichlet_alpha
+    )
+    settings, more = _settle_weights(settings, index.synthetic)
+    own = [index.samples[i] for i in partition.indices[number]]
+    train = [sample for sample in own if sample.split == "train"]
+    test = [sample for sample in own if sample.split == "test"]
+    notices = [*partition.notices, *more]
+    name, cache = partition.names[number], cache_root() / "simulation"
+    return _station(name, False, settings, index, train, test, cache, DEFAULT_CACHE_GB, notices)
+
+
+def _station(
+    name: str,
+    real: bool,
+    settings: Settings,
+    index: DataIndex,
+    train: list[Sample],
+    test: list[Sample],
+    cache: Path,
+    limit_gb: float,
+    notices: list[str],
+) -> Station:
+    bank, held_out = split_holdout(train, settings.calibration_fraction)
+    try:
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise InputError(f"station {name}: cache-dir {cache} cannot be made ({error})") from error
+    limit = int(limit_gb * 2**30)
+    return Station(name, real, settings, index, bank, held_out, test, cache, limit, tuple(notices))
+
+
+def _settle_weights(settings: Settings, synthetic: bool) -> tuple[Settings, list[str]]:
+    """Decide what `auto` means on this machine; nothing is downloaded during a run."""
+    if settings.weights != "auto":
+        return settings, []
+    source, notice = resolve_auto(settings.backbone, synthetic)
+    return settings.with_(weights=source), [notice] if notice else []

@@ -1,0 +1,234 @@
+"""What a station does for each message: survey, build its bank, score its own images."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client_app.run_folder import RunFolder
+from client_app.station import Station
+from common.config import Settings
+from common.data.images import read_size
+from common.errors import InputError
+from common.evaluation import EvaluationCounts
+from common.evaluation.judge import evaluate_samples
+from common.messages import (
+    BankFacts,
+    BankPart,
+    BuildReply,
+    BuildRequest,
+    CategoryCounts,
+    CategoryScores,
+    Received,
+    ScoreReply,
+    ScoreRequest,
+    SpaceFacts,
+    SurveyReply,
+    part_of_rows,
+)
+from common.patchcore import FeatureExtractor, PatchCore
+from common.patchcore.feature_cache import FeatureCache
+from common.patchcore.features import FeatureSource
+from common.patchcore.inputs import ImageInput
+from common.patchcore.local_bank import Distances, LocalBank, build_local_bank, covering_radius
+from common.patchcore.model_store import SHARED
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def survey(station: Station) -> SurveyReply:
+    """Say who the station is and what it holds; reads image headers, computes no feature."""
+    extractor = _extractor(station.settings)
+    names = sorted({s.category for s in (*station.bank_samples, *station.held_out, *station.test)})
+    categories = {}
+    for name in names:
+        own = [sample for sample in station.bank_samples if sample.category == name]
+        grids = [extractor.space.patch_grid(read_size(sample.path)) for sample in own]
+        categories[name] = CategoryCounts(
+            images=len(own),
+            held_out=sum(sample.category == name for sample in station.held_out),
+            test=sum(sample.category == name for sample in station.test),
+            patches=sum(rows * columns for rows, columns in grids),
+        )
+    return SurveyReply(
+        station=station.name,
+        real=station.real,
+        synthetic=station.index.synthetic,
+        host=platform.node(),
+        categories=categories,
+        feature_space=SpaceFacts(**extractor.space.to_json()),
+        feature_dim=extractor.feature_dim,
+        notices=list(station.notices),
+    )
+
+
+def take_bank(station: Station, folder: RunFolder, request: BankPart, rows: Arrays) -> Received:
+    """Store one part of the global bank."""
+    with folder.lock():
+        folder.save(f"bank-{request.round}-{request.part}", rows)
+    return Received(station=station.name, part=request.part)
+
+
+def build_bank(
+    station: Station, folder: RunFolder, request: BuildRequest
+) -> tuple[BuildReply, Arrays]:
+    """Choose the station's rows (once a round) and return the part asked for."""
+    with folder.lock():
+        saved = f"rows-{request.round}"
+        arrays = folder.load(saved)
+        if arrays is None:
+            centers = _stored_bank(folder, request.round - 1, request.bank_parts)
+            arrays = _choose_rows(station, folder, request, centers)
+            folder.save(saved, arrays)
+    banks, part = {}, {}
+    for name in request.budgets:
+        rows = arrays[f"rows.{name}"]
+        patches, radius = arrays[f"facts.{name}"]
+        banks[name] = BankFacts(patches=int(patches), rows=len(rows), radius=float(radius))
+        part[name] = part_of_rows(rows, request.part, request.parts)
+    seconds, extracted = arrays["seconds"]
+    return (
+        BuildReply(
+            station=station.name, banks=banks, seconds=float(seconds), extracted=int(extracted)
+        ),
+        part,
+    )
+
+
+def score(
+    station: Station, folder: RunFolder, request: ScoreRequest, rows: Arrays
+) -> tuple[ScoreReply, Arrays]:
+    """Judge the station's own images with the global bank; only counts and scores leave.
+
+    Parameters
+    ----------
+    rows : dict of bank to array
+        The global bank, unless it came before in parts.
+    """
+    started = time.monotonic()
+    with folder.lock():
+        parts = request.bank_parts
+        banks = _stored_bank(folder, request.round, parts) if parts else rows
+        model = PatchCore(
+            station.settings, extractor=_extractor(station.settings), cache=_cache(station)
+        )
+        for name, bank in banks.items():
+            model.set_bank(name, bank)
+        categories, counts, without = {}, {}, []
+        for name in sorted({s.category for s in (*station.test, *station.held_out)}):
+            if SHARED not in banks and name not in banks:
+                without.append(name)
+                continue
+            test = [s for s in station.test if s.category == name and request.score_images]
+            held_out = [s for s in station.held_out if s.category == name]
+            evaluation = evaluate_samples(model, station.index, test, EvaluationCounts())
+            scores = [p.score for p in model.predict_each([s.path for s in held_out], name)]
+            categories[name] = CategoryScores(test=len(test), held_out_scores=scores)
+            if test:
+                counts.update({f"{name}/{key}": a for key, a in evaluation.to_arrays().items()})
+        radius = _radii(station, model.source, banks)
+        folder.clear()
+    reply = ScoreReply(
+        station=station.name,
+        categories=categories,
+        without_bank=without,
+        radius=radius,
+        seconds=time.monotonic() - started,
+        extracted=model.source.computed,
+    )
+    return reply, counts
+
+
+def _choose_rows(
+    station: Station, folder: RunFolder, request: BuildRequest, centers: Arrays
+) -> Arrays:
+    started = time.monotonic()
+    source = _source(station)
+    distances = _distances(station.settings)
+    dtype = np.dtype(station.settings.wire_dtype)
+    arrays: Arrays = {}
+    for name, budget in request.budgets.items():
+        images = _bank_images(station, name)
+        if not images:
+            raise InputError(f"station {station.name} has no training image for bank {name!r}")
+        limit = None
+        if name in centers:
+            # What this station's own rows of the first round cover already need not be sent.
+            first = folder.load("rows-1")
+            limit = float(first[f"facts.{name}"][1]) if first else None
+        local: LocalBank = build_local_bank(
+            source, images, budget, distances, dtype, centers.get(name), limit
+        )
+        radius = local.radii[-1] if len(local.radii) else (limit or 0.0)
+        arrays[f"rows.{name}"] = local.rows
+        arrays[f"facts.{name}"] = np.array([local.patches, radius], dtype=np.float64)
+    arrays["seconds"] = np.array([time.monotonic() - started, source.computed], dtype=np.float64)
+    return arrays
+
+
+def _stored_bank(folder: RunFolder, round_: int, parts: int) -> Arrays:
+    """Put the parts of a global bank together again."""
+    stored = [folder.load(f"bank-{round_}-{part}") for part in range(parts)]
+    whole = [part for part in stored if part is not None]
+    if len(whole) != parts:
+        raise InputError(f"{len(whole)} of {parts} parts of the global bank are on this disk")
+    return {key: np.concatenate([part[key] for part in whole]) for key in whole[0]} if whole else {}
+
+
+def _radii(station: Station, source: FeatureSource, banks: Arrays) -> dict[str, float]:
+    distances, dtype = _distances(station.settings), np.dtype(station.settings.wire_dtype)
+    radii = {}
+    for name, bank in banks.items():
+        images = _bank_images(station, name)
+        if images:
+            radii[name] = covering_radius(source, images, bank, distances, dtype)
+    return radii
+
+
+def _bank_images(station: Station, bank: str) -> list[ImageInput]:
+    return [
+        ImageInput(sample.path)
+        for sample in station.bank_samples
+        if bank in (SHARED, sample.category)
+    ]
+
+
+def _distances(settings: Settings) -> Distances:
+    return Distances(settings.coreset_projection, settings.seed)
+
+
+def _cache(station: Station) -> FeatureCache:
+    return FeatureCache(station.cache / "features", station.cache_limit)
+
+
+def _source(station: Station) -> FeatureSource:
+    settings = station.settings
+    return FeatureSource(
+        _extractor(settings), _cache(station), settings.batch_size, settings.num_workers
+    )
+
+
+def _extractor(settings: Settings) -> FeatureExtractor:
+    """Load the network, once a process: a simulation's processes serve many messages."""
+    return _load_extractor(
+        Settings(
+            backbone=settings.backbone,
+            layers=settings.layers,
+            neighborhood_size=settings.neighborhood_size,
+            image_size=settings.image_size,
+            precision=settings.precision,
+            device=settings.device,
+            weights=settings.weights,
+            seed=settings.seed,
+        )
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _load_extractor(settings: Settings) -> FeatureExtractor:
+    return FeatureExtractor.from_settings(settings)

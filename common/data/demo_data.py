@@ -1,0 +1,23 @@
+"""The synthetic data set that stands in where no data folder is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from common.data.synthetic import write_synthetic
+from common.paths import cache_root, locked
+
+DEMO_IMAGES: Final = 20
+DEMO_SIZE: Final = 128
+
+
+def demo_data() -> Path:
+    """Return the folder of the synthetic data set, made once in the cache under a lock."""
+    root = cache_root() / f"synthetic-{DEMO_IMAGES}x{DEMO_SIZE}"
+    if not root.is_dir():
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with locked(root.with_suffix(".lock")):
+            if not root.is_dir():
+                write_synthetic(root, images=DEMO_IMAGES, size=DEMO_SIZE)
+    return root

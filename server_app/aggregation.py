@@ -1,0 +1,200 @@
+"""Weights, budgets and the merging of banks: pure functions of arrays, no Flower.
+
+A bank here is what one station sent, rows in farthest-first order, and stations always come in
+order of their names, so that the order of replies changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.patchcore.coreset import select_coreset
+from common.patchcore.local_bank import Distances, row_budget
+
+Rows = NDArray[np.floating]
+Indices = NDArray[np.int64]
+Aggregation = Callable[..., Indices]
+
+
+def station_weights(images: Sequence[int], by_samples: bool = True) -> NDArray[np.float64]:
+    """Share of the bank that each station stands for.
+
+    Parameters
+    ----------
+    images : sequence of int
+        Training images of each station, those for the bank.
+    by_samples : bool
+        In proportion to the images, or equal for every station that has any.
+
+    Returns
+    -------
+    array of shape (stations,), float64
+        Sums to 1 (all zeros if nobody has an image).
+    """
+    counts = np.asarray(images, dtype=np.float64)
+    shares = counts if by_samples else (counts > 0).astype(np.float64)
+    return shares / shares.sum() if shares.sum() else shares
+
+
+def row_budgets(
+    weights: NDArray[np.float64],
+    patches: Sequence[int],
+    size: int,
+    ratio: float,
+    oversample: float,
+) -> list[int]:
+    """Most rows that each station may send: ceil(oversample x size x weight), at most its ratio.
+
+    Parameters
+    ----------
+    weights : array of shape (stations,)
+    patches : sequence of int
+        Patches of each station; a station without any sends nothing.
+    size : int
+        Rows of the global bank.
+    ratio : float
+        Largest share of its patches that a station sends.
+    oversample : float
+        Slack for the global selection, at least 1.
+    """
+    budgets = []
+    for weight, count in zip(weights, patches, strict=True):
+        wanted = math.ceil(oversample * size * weight - 1e-9)
+        budgets.append(min(max(1, wanted), row_budget(ratio, count)) if count and weight else 0)
+    return budgets
+
+
+def apportion(total: int, shares: Sequence[float], limits: Sequence[int]) -> list[int]:
+    """Divide `total` in proportion to `shares`, never above `limits`, by largest remainders.
+
+    What one cannot take goes to the others; ties go to the first. The sum is
+    min(total, sum(limits)).
+    """
+    given = [0] * len(shares)
+    while sum(given) < min(total, sum(limits)):
+        open_ = [i for i in range(len(shares)) if given[i] < limits[i]]
+        weights = np.array([shares[i] for i in open_], dtype=np.float64)
+        weights = weights / weights.sum() if weights.sum() else np.full(len(open_), 1 / len(open_))
+        left = min(total, sum(limits)) - sum(given)
+        exact = left * weights
+        portions = np.floor(exact + 1e-9).astype(int)
+        for i in np.argsort(portions - exact, kind="stable")[: left - portions.sum()]:
+            portions[i] += 1
+        for i, portion in zip(open_, portions.tolist(), strict=True):
+            given[i] = min(limits[i], given[i] + portion)
+    return given
+
+
+def federated_coreset(
+    banks: Sequence[Rows],
+    weights: NDArray[np.float64],
+    size: int,
+    *,
+    distances: Distances,
+    min_share: float = 0.0,
+) -> Indices:
+    """Weighted global coreset selection: farthest first over all that was sent.
+
+    The weights act through the budgets: a station sends a prefix of its own farthest-first order
+    in proportion to its weight, and the selection picks from these what covers them all.
+
+    Parameters
+    ----------
+    banks : sequence of arrays (k_i, d)
+    weights : array of shape (stations,)
+        Not used here, see above.
+    size : int
+        Rows wanted.
+    distances : Distances
+        The projection that the stations used as well.
+    min_share : float
+        Not used here.
+
+    Returns
+    -------
+    array of shape (min(size, sum of k_i),), int64
+        Rows of the concatenated banks, in order of choice.
+    """
+    candidates = np.concatenate([distances(bank) for bank in banks])
+    rng = np.random.default_rng(distances.seed)
+    return select_coreset(candidates, min(size, len(candidates)), rng=rng).indices
+
+
+def diversity_preserving(
+    banks: Sequence[Rows],
+    weights: NDArray[np.float64],
+    size: int,
+    *,
+    distances: Distances,
+    min_share: float = 0.05,
+) -> Indices:
+    """Global coreset selection in which every station keeps a guaranteed minimum.
+
+    The first ceil(min_share x size) rows of every station are taken (fewer where these alone
+    would overfill the bank); the rest is filled farthest first from what is left.
+
+    Parameters and return value as in `federated_coreset`.
+    """
+    offsets = np.concatenate([[0], np.cumsum([len(bank) for bank in banks])])
+    share = min(math.ceil(min_share * size - 1e-9), size // max(1, len(banks)))
+    kept = [offsets[i] + np.arange(min(share, len(bank))) for i, bank in enumerate(banks)]
+    guaranteed = np.concatenate(kept).astype(np.int64)
+    left = np.setdiff1d(np.arange(offsets[-1]), guaranteed)
+    room = min(size - len(guaranteed), len(left))
+    if len(guaranteed) == 0:
+        return federated_coreset(banks, weights, size, distances=distances)
+    if room == 0:
+        return guaranteed
+    candidates = np.concatenate([distances(bank) for bank in banks])
+    more = select_coreset(candidates[left], room, centers=candidates[guaranteed])
+    return np.concatenate([guaranteed, left[more.indices]])
+
+
+def concatenate(
+    banks: Sequence[Rows],
+    weights: NDArray[np.float64],
+    size: int,
+    *,
+    distances: Distances,
+    min_share: float = 0.0,
+) -> Indices:
+    """Prefixes in proportion to the weights, one after another; nothing is selected anew.
+
+    Parameters and return value as in `federated_coreset`.
+    """
+    lengths = [len(bank) for bank in banks]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    taken = apportion(size, weights.tolist(), lengths)
+    return np.concatenate(
+        [offsets[i] + np.arange(count, dtype=np.int64) for i, count in enumerate(taken)]
+    )
+
+
+AGGREGATIONS: Final[dict[str, Aggregation]] = {
+    "federated_coreset": federated_coreset,
+    "diversity_preserving": diversity_preserving,
+    "concatenate": concatenate,
+}
+"""Name in the run config -> function of (banks, weights, size, *, distances, min_share)."""
+
+
+def owners_of(indices: Indices, lengths: Sequence[int]) -> Indices:
+    """Which bank each row of the concatenation came from."""
+    return np.searchsorted(np.cumsum(lengths), indices, side="right").astype(np.int64)
+
+
+def as_rows(banks: Sequence[Rows], indices: Indices) -> NDArray[Any]:
+    """Rows of the concatenated banks, without concatenating all of them."""
+    lengths = [len(bank) for bank in banks]
+    owners = owners_of(indices, lengths)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    rows = np.empty((len(indices), banks[0].shape[1]), dtype=banks[0].dtype)
+    for number, bank in enumerate(banks):
+        chosen = owners == number
+        rows[chosen] = bank[indices[chosen] - offsets[number]]
+    return rows

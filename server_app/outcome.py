@@ -1,0 +1,80 @@
+"""What a run has found out so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.evaluation import EvaluationCounts
+from common.messages import SurveyReply
+from common.patchcore.feature_space import FeatureSpace
+from server_app.plan import Plan
+from server_app.roster import Roster
+
+
+@dataclass(frozen=True)
+class GlobalBank:
+    """A global memory bank: rows (m, d), and from which station each of them came (m,)."""
+
+    rows: NDArray[Any]
+    owners: NDArray[np.str_]
+
+
+@dataclass
+class Outcome:
+    """Filled step by step; readable even after a failure.
+
+    Attributes
+    ----------
+    roster, plan, space, feature_dim
+        Who took part, what was planned, in which feature space.
+    banks : dict of str to GlobalBank
+    counts : dict of category to EvaluationCounts
+        Merged over the stations.
+    held_out_scores : dict of category to list of float
+    without_bank : set of str
+        Categories that no bank could judge at some station.
+    radius : float or None
+        Largest distance of a training patch from its bank, over all stations.
+    seconds : dict of step to float
+    notices : list of str
+        What a reader of the results should know.
+    """
+
+    roster: Roster
+    plan: Plan = field(default_factory=Plan)
+    space: FeatureSpace | None = None
+    feature_dim: int = 0
+    banks: dict[str, GlobalBank] = field(default_factory=dict)
+    counts: dict[str, EvaluationCounts] = field(default_factory=dict)
+    held_out_scores: dict[str, list[float]] = field(default_factory=dict)
+    without_bank: set[str] = field(default_factory=set)
+    radius: float | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+
+    @property
+    def surveys(self) -> dict[str, SurveyReply]:
+        """Answers of the stations that are still in, by name."""
+        return {p.name: p.survey for p in self.roster.used() if p.survey is not None}
+
+    @property
+    def rows(self) -> dict[str, NDArray[Any]]:
+        """Rows of the global banks, by name."""
+        return {name: bank.rows for name, bank in self.banks.items()}
+
+    def categories(self) -> list[str]:
+        """All categories that some station holds, in order."""
+        return sorted({c for survey in self.surveys.values() for c in survey.categories})
+
+    def note(self, notice: str) -> None:
+        """Keep a notice, once."""
+        if notice not in self.notices:
+            self.notices.append(notice)
+
+    def add_seconds(self, step: str, seconds: float) -> None:
+        """Add to the time of a step that rounds repeat."""
+        self.seconds[step] = self.seconds.get(step, 0.0) + seconds

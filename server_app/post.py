@@ -1,0 +1,111 @@
+"""Letters to the stations and their answers: who said what, who kept silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+from numpy.typing import NDArray
+
+from common.messages import Facts
+from common.records import (
+    BANK,
+    MalformedReplyError,
+    StationFailure,
+    content_bytes,
+    prefixed,
+    read_facts,
+    to_request,
+)
+from server_app.roster import Participant, Roster
+
+Answer = TypeVar("Answer", bound=Facts)
+
+_GRACE_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One message to one station: facts, and rows of banks that go with them."""
+
+    to: Participant
+    facts: Facts
+    rows: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    part: int = 0
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One reply that came in time, matched with its request."""
+
+    sender: Participant
+    part: int
+    content: RecordDict
+
+
+class Post:
+    """Sends requests and matches the replies, noting every fault on its participant.
+
+    Parameters
+    ----------
+    roster : Roster
+    timeout : float
+        Seconds for one exchange; the stations are told and end themselves.
+    """
+
+    def __init__(self, roster: Roster, timeout: float) -> None:
+        self.roster, self.timeout = roster, timeout
+        self._sent: list[tuple[Message, Request]] = []
+
+    def messages(self, kind: str, requests: Sequence[Request]) -> list[Message]:
+        """Turn requests into Flower messages; `receive` will match their replies."""
+        self._sent = []
+        for request in requests:
+            message = Message(
+                to_request(request.facts, self.timeout, prefixed(BANK, request.rows)),
+                dst_node_id=request.to.node_id,
+                message_type=kind,
+                ttl=self.timeout + _GRACE_SECONDS,
+            )
+            request.to.bytes_down += content_bytes(message)
+            self._sent.append((message, request))
+        return [message for message, _ in self._sent]
+
+    def receive(self, replies: Iterable[Message]) -> list[Answered]:
+        """Match replies with the last requests, in order of station name and part."""
+        # Flower sets a message's id when it is pushed, and an error reply may come from node 1:
+        # only the id of the request tells whose it is.
+        waiting = {message.metadata.message_id: request for message, request in self._sent}
+        answers = []
+        for reply in replies:
+            request = waiting.pop(reply.metadata.reply_to_message_id, None)
+            if request is None:
+                continue
+            if reply.has_error():
+                error = reply.error
+                request.to.leave("failed", f"Flower error {error.code}: {error.reason}")
+                continue
+            request.to.bytes_up += content_bytes(reply)
+            answers.append(Answered(request.to, request.part, reply.content))
+        for request in waiting.values():
+            request.to.leave("missing", f"no answer within {self.timeout:.0f} s")
+        self._sent = []
+        return sorted(answers, key=lambda answer: (answer.sender.name, answer.part))
+
+    def exchange(self, grid: Grid, kind: str, requests: Sequence[Request]) -> list[Answered]:
+        """Send requests and wait for their replies."""
+        messages = self.messages(kind, requests)
+        return self.receive(grid.send_and_receive(messages, timeout=self.timeout))
+
+    def read(self, answer: Answered, kind: type[Answer]) -> Answer | None:
+        """Unpack an answer; a station's own error or a malformed one is noted instead."""
+        try:
+            return read_facts(answer.content, kind)
+        except StationFailure as failure:
+            answer.sender.leave("failed", str(failure))
+        except MalformedReplyError as error:
+            answer.sender.leave("refused", f"sent an unusable answer: {error}")
+        return None
