@@ -17,6 +17,9 @@ from common.patchcore.projection import project
 
 Progress = Callable[[int, int], None]
 
+#: Elements times centers up to which the plain loop takes about a second at most.
+_PLAIN_WORK = 500_000_000
+
 
 @dataclass(frozen=True)
 class Coreset:
@@ -90,6 +93,10 @@ def select_coreset(
     At most twice the optimal radius (Gonzalez, 1985). Distances are direct differences in
     float64; ties go to the lowest index. Once the radius is 0 (no distinct row is left), the
     lowest rows not yet chosen follow: no row is ever chosen twice.
+
+    Peak memory beside `patch_features` (and their projection): about 20 bytes a row, two float32
+    copies of the rows chosen and of `centers`, and 20 MB. Time grows like n k d at worst, at the
+    speed of matrix products; the first large call on a machine compiles for some seconds.
     """
     rows = _checked(patch_features, "patch_features")
     n, d = rows.shape
@@ -106,14 +113,23 @@ def select_coreset(
         rows, known = project(rows, projection), project(known, projection)
     start = _first_row(n, first, rng, len(known))
     limit = -1.0 if stop_radius is None else float(stop_radius)
-    return _plain_loop(rows, min(size, n), start, known, limit, progress)
+    size = min(size, n)
+    if rows.size * (size + len(known)) <= _PLAIN_WORK:
+        return _plain_loop(rows, size, start, known, limit, progress)
+    # Imported here: compiling takes seconds (once per machine), which small work must not pay for.
+    from common.patchcore._kcenter import Selection
+
+    selection = Selection(rows, size, known, limit, threads)
+    selection.run(start, progress)
+    count = selection.count
+    return Coreset(selection.chosen[:count].copy(), selection.radii[:count].copy())
 
 
 def _checked(rows: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     """Return the rows as a C-contiguous float32 array, or say what is wrong with them."""
-    array = np.ascontiguousarray(rows, dtype=np.float32)
     if np.ndim(rows) != 2:
         raise ValueError(f"{name} must be two-dimensional, its shape is {np.shape(rows)}")
+    array = np.require(rows, dtype=np.float32, requirements=["C", "A"])
     for begin in range(0, len(array), 4096):
         if not np.isfinite(array[begin : begin + 4096]).all():
             raise ValueError(f"{name} holds a non-finite value")
