@@ -90,8 +90,8 @@ def checked_map(anomaly_map: NDArray[np.floating] | NDArray[np.integer]) -> NDAr
     scores = np.asarray(anomaly_map).astype(np.float32, copy=False)
     if scores.ndim != 2 or scores.size == 0:
         raise ValueError(f"an anomaly map has shape {scores.shape}, expected (height, width)")
-    # float32 values cannot overflow a float64 sum, so it is finite exactly if all of them are.
-    if not np.isfinite(scores.sum(dtype=np.float64)):
+    # A value that is not a number shows in both, an infinite one in either.
+    if not (np.isfinite(scores.max()) and np.isfinite(scores.min())):
         raise ValueError("an anomaly map holds a value that is not finite")
     return scores + np.float32(0.0)
 
@@ -146,6 +146,8 @@ def _by_types(
     type_masks: dict[str, NDArray[np.bool_]],
 ) -> dict[TypeSet, NDArray[np.float32]]:
     """Scores of the anomalous pixels, keyed by the types that lie on each of them."""
+    if len(type_masks) == 1:
+        return {tuple(type_masks): scores}
     groups: dict[TypeSet, NDArray[np.intp]] = {(): np.arange(scores.size)}
     for name in sorted(type_masks):
         held = type_masks[name][anomalous_mask]
