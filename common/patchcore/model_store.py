@@ -54,6 +54,11 @@ class SavedModel:
     weights_source: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def scope(self) -> str:
+        """`shared` or `category`."""
+        return "shared" if list(self.banks) == [SHARED] else "category"
+
     def save(self, folder: Path) -> None:
         """Write the model folder, whole or not at all; an existing one is replaced.
 
@@ -74,7 +79,7 @@ class SavedModel:
         )
         facts = {
             "format": FORMAT,
-            "scope": "shared" if list(self.banks) == [SHARED] else "category",
+            "scope": self.scope,
             "rows": {name: len(rows) for name, rows in self.banks.items()},
             "feature_dim": next(iter(self.banks.values())).shape[1],
             "fingerprint": self.space.fingerprint,
