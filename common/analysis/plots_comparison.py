@@ -201,8 +201,10 @@ def plot_box_comparison(
         heights = index + 1 + 0.16 * (np.arange(len(points[index])) % 3 - 1)
         axes.plot(points[index], heights, "o", markersize=4, color=colors[name],
                   markeredgecolor=INK, markeredgewidth=0.5)  # fmt: skip
-    labels = [f"{_wrapped(name)}\n({len(found)} categories)" for name, found in
-              zip(names, points, strict=True)]  # fmt: skip
+    labels = [
+        f"{_wrapped(name)}\n({len(found)} {'category' if len(found) == 1 else 'categories'})"
+        for name, found in zip(names, points, strict=True)
+    ]
     axes.set_yticks(np.arange(1, len(names) + 1), labels)
     axes.set_ylim(len(names) + 0.6, 0.4)
     axes.tick_params(axis="y", length=0)

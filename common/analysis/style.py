@@ -44,7 +44,7 @@ _LIGHT_AND_DARK: Final = {
     "--muted": (MUTED, "#a3adb9"),
     "--rule": (RULE, "#333c47"),
     "--card": (PAPER, "#1a2027"),
-    "--grey": ("#565c66", "#9aa2ad"),
+    "--grey": ("#565c66", "#cdd3db"),
     "--violet": ("#5b2bd6", "#8a63f2"),
     "--brown": ("#a02018", "#c23a30"),
 }

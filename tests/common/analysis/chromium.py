@@ -37,8 +37,15 @@ class Page:
         self._read, from_browser = os.pipe()
         # The browser reads commands from descriptor 3 and answers on 4.
         script = f'exec "$0" "$@" 3<&{to_browser} 4>&{from_browser}'
-        arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-                     "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]  # fmt: skip
+        arguments = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--remote-debugging-pipe",
+            f"--user-data-dir={profile}",
+            "about:blank",
+        ]
         self._process = subprocess.Popen(
             ["bash", "-c", script, program, *arguments],
             pass_fds=(to_browser, from_browser),
@@ -93,8 +100,14 @@ class Page:
         """Press and release a key."""
         text = {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
-            self.command("Input.dispatchKeyEvent", type=kind, key=key, code=key,
-                         windowsVirtualKeyCode=code, **(text if kind == "keyDown" else {}))  # fmt: skip
+            self.command(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                windowsVirtualKeyCode=code,
+                **(text if kind == "keyDown" else {}),
+            )
 
     def picture(self) -> bytes:
         """PNG of the whole page."""
