@@ -19,7 +19,13 @@ from common.patchcore.feature_cache import FeatureCache
 from common.patchcore.feature_space import FeatureSpace
 from common.patchcore.features import FeatureSource
 from common.patchcore.inputs import as_inputs
-from common.patchcore.local_bank import Distances, LocalBank, build_local_bank, row_budget
+from common.patchcore.local_bank import (
+    Distances,
+    LocalBank,
+    Progress,
+    build_local_bank,
+    row_budget,
+)
 from common.patchcore.memory_bank import MemoryBank
 from common.patchcore.model_store import SHARED, SavedModel
 from common.patchcore.weights import load_weights, resolve_auto
@@ -103,7 +109,12 @@ class PatchCore:
         """Number format of bank rows."""
         return np.dtype(self.settings.wire_dtype)
 
-    def fit(self, images: Iterable[Any], category: str | None = None) -> PatchCore:
+    def fit(
+        self,
+        images: Iterable[Any],
+        category: str | None = None,
+        progress: Progress | None = None,
+    ) -> PatchCore:
         """Build the memory bank of good images.
 
         Parameters
@@ -113,6 +124,7 @@ class PatchCore:
             batches.
         category : str, optional
             Fit one bank per category by calling once for each; without it the bank is shared.
+        progress : callable (images done, images), optional
 
         Returns
         -------
@@ -131,7 +143,7 @@ class PatchCore:
         """
         if not self.banks:
             self.categories = ()
-        local = self._local_bank(images)
+        local = self._local_bank(images, progress)
         name = category or SHARED
         self.set_bank(name, local.rows)
         self.radius = max(self.radius or 0.0, float(local.radii[-1]))
@@ -139,7 +151,7 @@ class PatchCore:
             self.categories = (*self.categories, category)
         return self
 
-    def _local_bank(self, images: Iterable[Any]) -> LocalBank:
+    def _local_bank(self, images: Iterable[Any], progress: Progress | None) -> LocalBank:
         inputs = list(as_inputs(images))
         if not inputs:
             raise InputError("no training image was given; PatchCore needs at least one good image")
@@ -149,7 +161,9 @@ class PatchCore:
         size = min(row_budget(settings.local_coreset_ratio, patches), settings.global_bank_size)
         distances = Distances(settings.coreset_projection, settings.seed)
         if self.source.cache is not None:
-            return build_local_bank(self.source, inputs, size, distances, self.storage_dtype)
+            return build_local_bank(
+                self.source, inputs, size, distances, self.storage_dtype, progress=progress
+            )
         with tempfile.TemporaryDirectory(prefix="fedpatchcore-") as spill:
             source = FeatureSource(
                 self.extractor,
@@ -157,7 +171,9 @@ class PatchCore:
                 settings.batch_size,
                 settings.num_workers,
             )
-            return build_local_bank(source, inputs, size, distances, self.storage_dtype)
+            return build_local_bank(
+                source, inputs, size, distances, self.storage_dtype, progress=progress
+            )
 
     def set_bank(self, name: str, rows: NDArray[np.floating]) -> None:
         """Take over a finished memory bank.
