@@ -67,7 +67,7 @@ def visualize_anomaly_map(
             )
     low, high = limits or (float(np.min(anomaly_map)), float(np.max(anomaly_map)))
     height, width = shown.shape[:2]
-    figure = new_figure(min(max(0.95 + 1.85 * height / width, 1.6), 5.0))
+    figure = new_figure(min(0.8 + 0.2 * (title is not None) + 1.68 * height / width, 5.0))
     panels = figure.subplots(1, 3)
     panels[0].imshow(shown)
     drawn = panels[1].imshow(anomaly_map, cmap=MAP_COLORS, vmin=low, vmax=high)

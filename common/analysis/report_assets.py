@@ -43,7 +43,7 @@ section { background: var(--card); border: 1px solid var(--rule); border-radius:
   padding: 20px 22px; margin: 18px 0; scroll-margin-top: 10px; }
 .banner { border-left: 6px solid var(--warn-rule); background: var(--warn); color: var(--warn-ink);
   border-radius: 8px; padding: 10px 16px; margin: 12px 0 0; }
-.banner.failed { border-color: var(--bad-rule); background: var(--bad); color: var(--bad-ink); }
+.banner.severe { border-color: var(--bad-rule); background: var(--bad); color: var(--bad-ink); }
 .banner strong { margin-right: .4em; }
 .cards { display: grid; gap: 12px; margin: 18px 0 0;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 190px), 1fr)); }
@@ -70,6 +70,7 @@ tbody tr:nth-child(even) > * { background: var(--stripe); }
 tbody th, tfoot th { position: sticky; left: 0; background: var(--card); font-weight: 500;
   overflow-wrap: break-word; min-width: 9em; max-width: 16em; }
 tfoot td, tfoot th { font-weight: 650; border-top: 2px solid var(--muted); }
+td:not(.number):not(.short) { min-width: 12em; }
 td.missing { color: var(--muted); font-style: italic; }
 td.best { font-weight: 700; }
 thead button { all: unset; box-sizing: border-box; cursor: pointer; width: 100%; padding: 7px 10px;

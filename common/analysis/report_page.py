@@ -10,6 +10,7 @@ from typing import Final
 import pandas as pd
 
 from common.analysis import (
+    report_details,
     report_results,
     report_runs,
     report_stations,
@@ -37,6 +38,15 @@ _SECTIONS: Final = (
     ("repeat", "How to repeat it"),
     ("words", "Meaning of the numbers"),
 )
+
+
+_VERDICTS: Final = {
+    "significant": "significant difference",
+    "not significant": "not significant",
+    "tests disagree": "not significant (tests disagree)",
+    "no difference": "no difference in any category",
+    "too few": "nothing to compare",
+}
 
 
 @dataclass(frozen=True)
@@ -107,15 +117,17 @@ def page_context(
         "pictures": report_results.comparison_pictures(series, spro),
         "category_tables": shown,
         "folded_tables": folded,
-        "curves": report_results.curve_pictures(series, [str(name) for name in spro.index]),
-        "defect_tables": report_results.defect_tables(series),
-        "thresholds": report_results.threshold_table(series),
+        "curves": report_details.curve_pictures(series, [str(name) for name in spro.index]),
+        "defect_tables": report_details.defect_tables(series),
+        "thresholds": report_details.threshold_table(series),
         "statistics": report_statistics.statistics_part(analysis),
         "no_statistics": report_statistics.no_statistics(several),
         "participation": report_stations.participation(runs),
         "absent_table": report_stations.station_table(runs, absent_only=True),
         "station_table": report_stations.station_table(runs),
-        "contributions": report_stations.contributions(runs),
+        "contributions": report_stations.contributions(
+            runs, drawn={one.runs[0].folder for one in series}
+        ),
         "notices": [
             wording.printable(f"{run.name}: {notice}") for run in runs for notice in run.notices
         ],
@@ -166,7 +178,7 @@ def _cards(
                 "; ".join(filter(None, [
                     over if analysis is None or one.label == analysis.reference else "",
                     gap_words(gaps.get(one.label), analysis.reference if analysis else ""),
-                    verdicts.get(one.label, "").replace("too few", "nothing to compare"),
+                    _VERDICTS.get(verdicts.get(one.label, ""), ""),
                 ])),
             )
             for one in series

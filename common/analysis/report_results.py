@@ -1,8 +1,8 @@
-"""What the report says about results: headline, categories, curves, defects, thresholds."""
+"""What the report says about results: headline, tables and plots of every category."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +18,6 @@ from common.analysis.report_parts import (
     picture,
     text_cell,
 )
-from common.analysis.runs import Curve
 from common.analysis.series import Series, value_table
 from common.analysis.tables import MEAN_ROW, create_summary_table, gap_percent, with_mean_row
 
@@ -27,7 +26,6 @@ OTHER_LIMITS: Final = ("0.01", "0.1", "0.3", "1.0")
 IMAGE_AUROC: Final = ("classification", "auc_roc")
 AVERAGE_PRECISION: Final = ("classification", "average_precision")
 PIXEL_AUROC: Final = ("localization", "pixel_auc_roc")
-_MOST_NOTES: Final = 8
 METRIC: Final = f"AUC-sPRO at FPR limit {MAIN_LIMIT}"
 
 
@@ -170,92 +168,6 @@ def comparison_pictures(series: Sequence[Series], spro: pd.DataFrame) -> list[Pi
     return found
 
 
-def curve_pictures(series: Sequence[Series], categories: Sequence[str]) -> list[Picture]:
-    """Curves of all methods, a plot a category; of one method all categories in one plot.
-
-    Of several seeds the first one's curve is drawn.
-    """
-    drawn: dict[str, dict[str, Curve]] = {}
-    for category in categories:
-        for one in series:
-            found = (run.curves.get(one.method, {}).get(category) for run in one.runs)
-            first = next((curve for curve in found if curve is not None and curve.fpr), None)
-            if first is not None and len(series) == 1:
-                drawn.setdefault(one.label, {})[category] = first
-            elif first is not None:
-                drawn.setdefault(category, {})[one.label] = first
-    pictures = []
-    for index, (title, curves) in enumerate(drawn.items()):
-        figure = plots.plot_fpr_spro_curves(curves, title=title)
-        pictures.append(picture(figure, f"curve{index}", f"{title}: mean sPRO over FPR."))
-    return pictures
-
-
-def defect_tables(series: Sequence[Series]) -> list[HtmlTable]:
-    """Structural against logical, then every defect type."""
-    kinds = {}
-    for kind in ("structural", "logical"):
-        table = with_mean_row(value_table(series, ("per_anomaly_kind", kind, *spro_path())))
-        if table.notna().any(axis=None):
-            kinds[kind] = table
-    tables = [
-        frame_table(table, f"{METRIC}: {kind} anomalies", foot=[MEAN_ROW], mark_best=True)
-        for kind, table in kinds.items()
-    ]
-    types = sorted(
-        {
-            (category, str(defect), str(block.get("kind", "")))
-            for one in series
-            for category in one.categories
-            for _, metrics in one.metrics(category)
-            for defect, block in (metrics.get("per_defect_type") or {}).items()
-        }
-    )
-    if not types:
-        return tables
-    rows = []
-    for category, defect, kind in types:
-        path = ("per_defect_type", defect, *spro_path())
-        values = [one.mean(category, path) for one in series]
-        names = [text_cell(wording.printable(name)) for name in (category, defect, kind)]
-        rows.append([*names, *map(number_cell, values)])
-    columns = [("category", False), ("defect type", False), ("kind", False)]
-    columns += [(one.label, True) for one in series]
-    return [*tables, HtmlTable(f"{METRIC} by defect type", columns, rows)]
-
-
-def threshold_table(series: Sequence[Series]) -> HtmlTable | None:
-    """Thresholds and what they did on the test images; None where no run has one."""
-    rows = []
-    shown: list[tuple[str, Callable[[float | None], str]]] = [
-        ("value", wording.number), ("held_out_images", wording.count),
-        ("target_false_alarm_rate", _share), ("promised_false_alarm_rate", _share),
-        ("false_alarm_rate_on_test", _share), ("detection_rate_on_test", _share),
-    ]  # fmt: skip
-    for one in series:
-        for category in one.categories:
-            values = [one.mean(category, ("threshold", key)) for key, _ in shown]
-            if any(value is not None for value in values):
-                cells = [number_cell(value, how) for value, (_, how) in
-                         zip(values, shown, strict=True)]  # fmt: skip
-                rows.append([text_cell(category), text_cell(one.label), *cells])
-    if not rows:
-        return None
-    names = ["threshold (distance)", "held-out good images", "false alarms aimed at",
-             "false alarms promised at most", "false alarms on test images",
-             "defects detected on test images"]  # fmt: skip
-    columns = [("category", False), ("method", False), *((name, True) for name in names)]
-    said = {
-        wording.printable(metrics["threshold"]["note"])
-        for one in series
-        for category in one.categories
-        for _, metrics in one.metrics(category)
-        if (metrics.get("threshold") or {}).get("note")
-    }
-    caption = "Thresholds, from good images held out of the bank"
-    return HtmlTable(caption, columns, rows, notes=sorted(said)[:_MOST_NOTES])
-
-
 def _single_table(one: Series, spro: pd.DataFrame) -> HtmlTable:
     """Categories x numbers of one method."""
     limits = sorted([MAIN_LIMIT, *OTHER_LIMITS], key=float)
@@ -281,10 +193,6 @@ def _metric_table(series: Sequence[Series], path: tuple[str, ...], caption: str)
         notes.append(f"Mean over the categories that all methods have: {wording.listed(over)}."
                      if over else "No mean: no category has a value for every method.")  # fmt: skip
     return frame_table(table, caption, foot=[MEAN_ROW], mark_best=True, notes=notes)
-
-
-def _share(value: float | None) -> str:
-    return wording.MISSING if value is None else f"{value * 100:.1f} %"
 
 
 def _mean(values: Any) -> float | None:

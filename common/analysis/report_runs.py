@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from common.analysis import wording
@@ -17,32 +18,44 @@ _PATHS: Final = ("data-root", "output-dir")
 _NAMED_WEIGHTS: Final = ("auto", "imagenet", "random")
 
 
-def banners(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """What must be seen before any number: (heading, sentence)."""
+@dataclass(frozen=True)
+class Banner:
+    """What must be seen before any number; `severe` where something went wrong."""
+
+    heading: str
+    sentence: str
+    severe: bool = False
+
+
+def banners(runs: Sequence[Run]) -> list[Banner]:
+    """Synthetic data, random weights, failed runs, absent stations: as far as they occur."""
     found = []
     synthetic = [run for run in runs if run.synthetic]
     if synthetic:
-        which = "" if len(synthetic) == len(runs) else f" in {_names(synthetic)}"
-        found.append(("Synthetic data", f"The images{which} were made by a program. "
-                      "Nothing here says how well real parts would be inspected."))  # fmt: skip
+        text = f"The images{_where(synthetic, runs)} were made by a program. "
+        text += "Nothing here says how well real parts would be inspected."
+        found.append(Banner("Synthetic data", text))
     random = [run for run in runs if run.random_weights]
     if random:
-        which = "" if len(random) == len(runs) else f" in {_names(random)}"
-        found.append(("Random weights", f"The backbone{which} was not trained on any image. "
-                      "Results show that the system runs, not what it can do."))  # fmt: skip
+        text = f"The backbone{_where(random, runs)} was not trained on any image. "
+        found.append(
+            Banner(
+                "Random weights", text + "Results show that the system runs, not what it can do."
+            )
+        )
     for run in runs:
         if run.failed:
-            found.append((f"Run {run.name} failed", wording.printable(run.error)))
-    absent = [
+            found.append(Banner(f"Run {run.name} failed", wording.printable(run.error), True))
+    absent = dict.fromkeys(
         f"{station.get('name', '?')} ({station.get('status', '?')})"
         for run in runs
         for station in run.stations
         if station.get("status") != "used"
-    ]
+    )
     if absent:
-        found.append(("Stations without a part in a result", wording.printable(
-            wording.listed(list(dict.fromkeys(absent))) + ". The reasons stand under "
-            "“Who took part”.")))  # fmt: skip
+        text = f"{wording.printable(wording.listed(list(absent)))}. "
+        text += "The reasons stand under “Who took part”."
+        found.append(Banner("Stations without a part in a result", text, True))
     return found
 
 
@@ -173,5 +186,8 @@ def _toml(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def _names(runs: Sequence[Run]) -> str:
-    return wording.listed([run.name for run in runs])
+def _where(some: Sequence[Run], runs: Sequence[Run]) -> str:
+    """Name the runs that are meant, if not all."""
+    if len(some) == len(runs):
+        return ""
+    return f" in {wording.listed([run.name for run in some])}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -86,10 +87,13 @@ def contribution_table(run: Run) -> HtmlTable:
                      rows)  # fmt: skip
 
 
-def contributions(runs: Sequence[Run]) -> list[Contributions]:
-    """Table and plots of every run whose stations contributed."""
+def contributions(runs: Sequence[Run], drawn: Set[Path]) -> list[Contributions]:
+    """Table of every run whose stations contributed, and plots of the runs in `drawn`."""
     found = []
     for index, run in enumerate(run for run in runs if run.contributions):
+        if run.folder not in drawn:
+            found.append(Contributions(run.name, contribution_table(run), []))
+            continue
         figure = plots.plot_client_contributions(run.contributions)
         caption = f"{run.name}: images, bank rows and bytes of every station."
         pictures = [picture(figure, f"contributions{index}", caption)]

@@ -66,9 +66,9 @@ _PAGE: Final = """<!doctype html>
 <header>
 <h1>{{ title }}</h1>
 <p class="lead">{{ lead }}</p>
-{% for heading, sentence in banners %}
-<div class="banner{{ ' failed' if 'failed' in heading or 'Stations' in heading }}" role="note">
-<strong>{{ heading }}.</strong>{{ sentence }}</div>
+{% for banner in banners %}
+<div class="banner{{ ' severe' if banner.severe }}" role="note">
+<strong>{{ banner.heading }}.</strong>{{ banner.sentence }}</div>
 {% endfor %}
 <div class="cards">
 {% for card in cards %}<div class="card"><div class="name">{{ card.name }}</div>
@@ -155,6 +155,7 @@ brackets a 95 % bootstrap interval over categories.</dd>
 {% for one in contributions %}{% if loop.length > 2 %}<details><summary>{{ one.name }}</summary>
 {{ show_table(one.table) }}{{ show_pictures(one.pictures) }}</details>{% else %}
 {{ show_table(one.table) }}{{ show_pictures(one.pictures) }}{% endif %}{% endfor %}
+{% if averaged %}<p class="note">Of several seeds the first is drawn.</p>{% endif %}
 {% if notices %}<h3>Notices of the runs</h3><ul class="findings">
 {% for notice in notices %}<li>{{ notice }}</li>
 {% endfor %}</ul>{% endif %}

@@ -147,8 +147,8 @@ def comparability(series: Sequence[Series]) -> list[str]:
     Returns
     -------
     list of str
-        One sentence for each difference in feature space, kind of images or number of test images;
-        empty if none was found in what the runs recorded.
+        One sentence for each difference in feature space, kind of images, rows of the bank or
+        number of test images; empty if none was found in what the runs recorded.
     """
     runs = {run.folder: run for one in series for run in one.runs if not run.failed}
     found = []
@@ -164,6 +164,14 @@ def comparability(series: Sequence[Series]) -> list[str]:
         )
     if len({run.synthetic for run in runs.values()}) > 1:
         found.append("Some runs are on synthetic images and some on real ones.")
+    rows = {one.label: {run.bank_rows for run in one.runs if run.bank_rows} for one in series}
+    if len(set().union(*rows.values())) > 1:
+        sizes_of = [
+            f"{label} {'/'.join(f'{size:,}' for size in sorted(found_rows))}"
+            for label, found_rows in rows.items()
+            if found_rows
+        ]
+        found.append(f"The banks differ in rows: {', '.join(sizes_of)}.")
     for category in sorted({name for one in series for name in one.categories}):
         images = {
             int(count) for one in series for count in one.values(category, ("counts", "images"))

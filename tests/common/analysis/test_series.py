@@ -74,3 +74,11 @@ def test_a_fair_comparison_has_nothing_to_name(tmp_path):
     seeded(tmp_path, "centralized", 1, 0.5)
     seeded(tmp_path, "federated_iid", 1, 0.4)
     assert comparability(group_runs(find_runs([tmp_path]))) == []
+
+
+def test_banks_of_different_size_are_named(tmp_path):
+    seeded(tmp_path, "centralized", 1, 0.5)
+    bank = {**made_up_info("x")["bank"], "rows": {"a": 300, "b": 200}}
+    write_run(tmp_path / "small", "federated_iid", spros={"a": 0.5}, bank=bank)
+    (sentence,) = comparability(group_runs(find_runs([tmp_path])))
+    assert sentence == "The banks differ in rows: centralized 2,000, federated, IID 500."
