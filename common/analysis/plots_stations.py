@@ -95,9 +95,11 @@ def plot_client_contributions(
         Three panels with the stations as shared rows.
     """
     stations = pd.DataFrame(list(contributions))
-    for column in ("name", "images", "rows_sent", "rows_chosen", "bytes"):
-        if column not in stations:
-            stations[column] = np.nan
+    if "name" not in stations:
+        stations["name"] = "?"
+    for column in ("images", "rows_sent", "rows_chosen", "bytes"):
+        reported = stations[column] if column in stations else pd.Series(np.nan, stations.index)
+        stations[column] = pd.to_numeric(reported, errors="coerce")
     rows = np.arange(len(stations))
     figure = new_figure(1.3 + 0.4 * len(stations))
     panels = figure.subplots(1, 3, sharey=True)

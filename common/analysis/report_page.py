@@ -151,10 +151,11 @@ def _title(runs: Sequence[Run], series: Sequence[Series]) -> str:
 
 def _lead(runs: Sequence[Run], categories: Sequence[object]) -> str:
     """What this is about, in one sentence."""
-    kinds = {"synthetic" if run.synthetic else "real" for run in runs}
+    kinds = {run.images for run in runs if run.images != "not recorded"}
     parts = f"{len(categories)} categor{'y' if len(categories) == 1 else 'ies'}"
     names = f": {wording.listed([str(name) for name in categories])}" if categories else ""
-    return f"PatchCore on {wording.listed(sorted(kinds))} images of {parts}{names}."
+    images = f"{wording.listed(sorted(kinds))} images".strip()
+    return f"PatchCore on {images} of {parts}{names}."
 
 
 def _cards(

@@ -68,11 +68,13 @@ def run_table(runs: Sequence[Run]) -> HtmlTable:
             {c for by in run.metrics.values() for c in by}
         )
         space = run.feature_space
-        backbone = " ".join(str(space[key]) for key in ("backbone", "layers") if space.get(key))
+        layers = space.get("layers") or ""
+        layers = layers if isinstance(layers, str) else ",".join(map(str, layers))
+        backbone = f"{space.get('backbone') or ''} {layers}".strip()
         rows.append([
             text_cell(run.name), text_cell(run.method),
             text_cell(run.info.get("status", "not recorded")),
-            text_cell("synthetic" if run.synthetic else "real"),
+            text_cell(run.images),
             number_cell(len(categories) or None, wording.count),
             text_cell(backbone), text_cell(wording.printable(run.weights)),
             text_cell("–" if run.seed is None else run.seed),  # noqa: RUF001
@@ -88,17 +90,18 @@ def time_table(runs: Sequence[Run]) -> HtmlTable | None:
     """Seconds of every step and bytes of every run; None where nothing was recorded."""
     if not any(run.seconds or run.sent_bytes for run in runs):
         return None
+    steps = [step for step in STEPS if any(step in run.seconds for run in runs)]
     rows = [
         [
             text_cell(run.name),
-            *(number_cell(run.seconds.get(step), wording.duration) for step in STEPS),
+            *(number_cell(run.seconds.get(step), wording.duration) for step in steps),
             number_cell(run.sent_bytes.get("up"), wording.size),
             number_cell(run.sent_bytes.get("down"), wording.size),
             text_cell(run.info.get("flower_run_id")),
         ]
         for run in runs
     ]
-    columns = [("run", False), *((step.replace("_", " "), True) for step in STEPS)]
+    columns = [("run", False), *((step.replace("_", " "), True) for step in steps)]
     columns += [("bytes to the server", True), ("bytes to the stations", True)]
     columns += [("Flower run", False)]
     return HtmlTable("Time of every step, and bytes sent", columns, rows)

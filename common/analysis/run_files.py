@@ -114,10 +114,16 @@ def _is_run(folder: Path) -> bool:
 
 
 def _runs_below(folder: Path) -> list[Path]:
-    """Run folders below a folder, without looking into runs or hidden folders."""
+    """Run folders below a folder, without looking into runs.
+
+    Hidden folders, unfinished runs and earlier runs that a new one moved aside (`name.1` beside
+    `name`) are left out.
+    """
     runs: list[Path] = []
     for child in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if child.name.startswith("."):
+        if child.name.startswith(".") or child.suffix == ".partial":
+            continue
+        if child.suffix[1:].isdigit() and _is_run(child.with_suffix("")):
             continue
         runs.extend([child] if _is_run(child) else _runs_below(child))
     return runs

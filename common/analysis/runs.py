@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+# A run folder is written as `<name>.<process>.partial` and renamed when whole; its report before.
+_UNFINISHED: Final = re.compile(r"\.\d+\.partial$")
 
 Metrics = Mapping[str, Any]
 Results = Mapping[str, Mapping[str, Metrics]]
@@ -55,8 +59,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of the folder."""
-        return self.folder.name
+        """Name of the folder; of one that is still being written the name it will have."""
+        return _UNFINISHED.sub("", self.folder.name)
 
     @property
     def method(self) -> str:
@@ -131,10 +135,19 @@ class Run:
         return self.method == "federated"
 
     @property
+    def images(self) -> str:
+        """Kind of the images: "synthetic", "real" or "not recorded" (a run may fail before)."""
+        found = [self._mapping("data").get("synthetic")]
+        found += [metrics.get("synthetic_data") for metrics in self._each()]
+        known = [bool(synthetic) for synthetic in found if synthetic is not None]
+        if not known:
+            return "not recorded"
+        return "synthetic" if any(known) else "real"
+
+    @property
     def synthetic(self) -> bool:
         """Whether the images were synthetic."""
-        recorded = self._mapping("data").get("synthetic")
-        return bool(recorded) or any(metrics.get("synthetic_data") for metrics in self._each())
+        return self.images == "synthetic"
 
     @property
     def weights(self) -> str:

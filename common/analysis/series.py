@@ -162,7 +162,7 @@ def comparability(series: Sequence[Series]) -> list[str]:
             f"The runs have {len(spaces)} different feature spaces: differences between them are "
             "not due to the method alone."
         )
-    if len({run.synthetic for run in runs.values()}) > 1:
+    if {"synthetic", "real"} <= {run.images for run in runs.values()}:
         found.append("Some runs are on synthetic images and some on real ones.")
     rows = {one.label: {run.bank_rows for run in one.runs if run.bank_rows} for one in series}
     if len(set().union(*rows.values())) > 1:

@@ -119,7 +119,7 @@ def made_up_info(method: str, **changes: Any) -> dict[str, Any]:
         "data": {"synthetic": True, "categories": list(CATEGORIES)},
         "feature_space": {
             "backbone": "resnet18",
-            "layers": "layer2,layer3",
+            "layers": ["layer2", "layer3"],
             "neighborhood_size": 3,
             "image_size": 0,
             "precision": "float32",

@@ -116,7 +116,7 @@ def test_stacked_bars_end_at_the_total():
 
 
 def test_contributions_bear_stations_that_reported_nothing():
-    figure = plot_client_contributions([{"name": "a", "images": 3}, {"name": "b"}])
+    figure = plot_client_contributions([{"name": "a", "images": 3}, {"name": "b", "bytes": None}])
     assert {"a", "b"} <= set(texts(figure))
 
 

@@ -111,3 +111,23 @@ def test_a_number_that_is_none_is_missing_and_never_zero():
     assert missing_reason(metrics, ("localization", "pixel_auc_roc")) == "no masks"
     assert missing_reason(metrics, ("classification", "average_precision")) == "one class"
     assert "no reason" in missing_reason(metrics, ("localization", "auc_spro", "1.0"))
+
+
+def test_unfinished_runs_and_those_moved_aside_are_not_found(tmp_path):
+    for name in ("a", "a.1", "a.12.partial", "b.2"):
+        write_run(tmp_path / name, spros={})
+    assert [run.name for run in find_runs([tmp_path])] == ["a", "b.2"]
+    # Asked for by name, they are read; an unfinished one under the name it will have.
+    assert [run.name for run in find_runs([tmp_path / "a.1"])] == ["a.1"]
+    assert load_run(tmp_path / "a.12.partial").name == "a"
+
+
+def test_a_run_that_failed_early_has_no_kind_of_images(tmp_path):
+    data = {"synthetic": None, "categories": []}
+    run = load_run(write_run(tmp_path / "r", spros={}, data=data, feature_space=None, bank=None))
+    assert (run.images, run.synthetic, run.random_weights, run.bank_rows) == (
+        "not recorded",
+        False,
+        False,
+        None,
+    )
