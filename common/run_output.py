@@ -59,11 +59,11 @@ class RunRecord:
     contributions : list of dict, or None
         None for a run without stations.
     evaluated : list of CategoryResult
+    training_summary : dict of category to facts, or None
+        Of a centralized baseline.
     hide_paths : bool
         True for real stations: no path is written.
     notices : list of str
-    extra : dict
-        Further facts for `run.json`.
     """
 
     settings: Settings
@@ -80,9 +80,9 @@ class RunRecord:
     stations: list[dict[str, Any]] = field(default_factory=list)
     contributions: list[dict[str, Any]] | None = None
     evaluated: list[CategoryResult] = field(default_factory=list)
+    training_summary: dict[str, dict[str, Any]] | None = None
     hide_paths: bool = False
     notices: list[str] = field(default_factory=list)
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Content of `run.json`."""
@@ -108,7 +108,6 @@ class RunRecord:
             "stations": self.stations,
             "bytes": {"up": up, "down": down},
             "notices": self.notices,
-            **self.extra,
         }
 
     def _shown_settings(self) -> dict[str, Any]:
@@ -154,6 +153,8 @@ def write_run(record: RunRecord, out: Path) -> Path:
         write_metrics(building, metrics, build_curves(found.result))
     if record.contributions is not None:
         _write_json(building / "contributions.json", {"stations": record.contributions})
+    if record.training_summary is not None:
+        _write_json(building / "training_summary.json", record.training_summary)
     # The report reads the files; the time it takes is written when it is known.
     _write_json(building / "run.json", record.to_json())
     write_run_plots(building)

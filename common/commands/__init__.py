@@ -1,0 +1,1 @@
+"""The commands of `fedpatchcore`, one file for each subject."""
