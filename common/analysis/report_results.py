@@ -47,8 +47,12 @@ def headline_table(
     rows = []
     for one in series:
         done = [run for run in one.runs if not run.failed]
-        statistics = [number_cell(float(summary[key][one.label])) for key in
-                      ("mean", "std", "min", "median", "max")]  # fmt: skip
+        statistics = [
+            number_cell(float(summary[key][one.label]))
+            for key in ("mean", "std", "min", "median", "max")
+        ]
+        if summary["categories"][one.label] == 1:
+            statistics[1] = text_cell("")  # one value has no spread: nothing is missing
         gap = number_cell(gaps.get(one.label), wording.percent)
         if one.label == reference:
             gap = Cell("reference", 0.0)
