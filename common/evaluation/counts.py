@@ -75,9 +75,10 @@ class EvaluationCounts:
         scores = checked_map(anomaly_map)
         if regions is not None:
             pixels = split_pixels(scores, regions, types)
+            normal = count_scores(pixels.normal)
             self._add(
                 CountsState(
-                    normal={types: count_scores(pixels.normal)} if pixels.normal.size else {},
+                    normal={types: normal} if normal.total else {},
                     anomalous={
                         key: count_scores(values) for key, values in pixels.anomalous.items()
                     },

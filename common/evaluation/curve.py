@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,21 +55,21 @@ class Curve:
     mean_spro: NDArray[np.float64]
 
 
-def auc_spro(levels: Levels, limit: float) -> float:
-    """Area under the FPR-sPRO curve from 0 to `limit`, divided by `limit`.
+def auc_spro(levels: Levels, limits: Sequence[float] = FPR_LIMITS) -> dict[float, float]:
+    """Area under the FPR-sPRO curve from 0 to each limit, divided by the limit.
 
     Parameters
     ----------
     levels : Levels
         With at least one normal pixel and one region.
-    limit : float
-        The FPR at which to stop, above 0 and at most 1.
+    limits : sequence of float
+        FPRs at which to stop, above 0 and at most 1.
 
     Returns
     -------
-    float
-        Between 0 and 1. The curve joins the points of all thresholds by straight lines and is
-        interpolated at the limit.
+    dict of float to float
+        By limit, between 0 and 1. The curve joins the points of all thresholds by straight lines
+        and is interpolated at the limit.
 
     Notes
     -----
@@ -81,29 +81,34 @@ def auc_spro(levels: Levels, limit: float) -> float:
     ----------
     Bergmann et al., "Beyond Dents and Scratches", IJCV 2022, section 5 (AU-sPRO).
     """
-    area = 0.0
+    areas = dict.fromkeys(limits, 0.0)
     for start, end, rise, _ in _pieces(levels):
         width = end - start
-        climbed = np.clip(limit - start, 0.0, width)
-        ramp = np.divide(climbed * climbed, 2 * width, out=np.zeros_like(width), where=width > 0)
-        area += float((rise * (ramp + np.clip(limit - end, 0.0, None))).sum())
-    return area / limit
+        # The ramp up to x covers (x - start)^2 / (2 width) of the unit square over it.
+        slope = np.divide(rise, 2 * width, out=np.zeros_like(width), where=width > 0)
+        for limit in limits:
+            climbed = np.clip(limit - start, 0.0, width)
+            past = np.clip(limit - end, 0.0, None)
+            areas[limit] += float((slope * climbed * climbed + rise * past).sum())
+    return {limit: area / limit for limit, area in areas.items()}
 
 
-def auc_spro_bound(levels: Levels, limit: float) -> float:
-    """How far `auc_spro` can lie from the area with exact scores, when levels are bins.
+def auc_spro_bound(levels: Levels, limits: Sequence[float] = FPR_LIMITS) -> dict[float, float]:
+    """How far `auc_spro` can lie from the areas with exact scores, when levels are bins.
 
     A pixel of a bin rises somewhere between the FPR just above the bin and the FPR at its lower
     edge, whatever the order of the scores within. Letting all of them rise at the one end or at
     the other gives the largest and the smallest area that the counts allow; how many pixels of a
     region count towards its saturation is known for every bin, so nothing else is uncertain.
     """
-    largest = smallest = 0.0
-    for start, end, rise, _ in _pieces(levels):
-        largest += float((rise * np.clip(limit - start, 0.0, None)).sum())
-        smallest += float((rise * np.clip(limit - end, 0.0, None)).sum())
-    area = auc_spro(levels, limit)
-    return max(largest / limit - area, area - smallest / limit) + ROUNDING
+    bounds = {}
+    for limit, area in auc_spro(levels, limits).items():
+        largest = smallest = 0.0
+        for start, end, rise, _ in _pieces(levels):
+            largest += float((rise * np.clip(limit - start, 0.0, None)).sum())
+            smallest += float((rise * np.clip(limit - end, 0.0, None)).sum())
+        bounds[limit] = max(largest / limit - area, area - smallest / limit) + ROUNDING
+    return bounds
 
 
 def pixel_auc_roc(levels: Levels) -> float:

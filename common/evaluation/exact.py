@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from common.data.regions import Region
 from common.evaluation.curve import Levels
 from common.evaluation.images import ImageRecord, image_record
+from common.evaluation.normal_scores import NormalScores
 from common.evaluation.pixels import (
     RegionScores,
     TypeSet,
@@ -20,9 +21,6 @@ from common.evaluation.pixels import (
     split_pixels,
 )
 from common.evaluation.result import EvaluationResult, evaluate_scopes
-
-BLOCK_SIZE = 2**24
-"""Scores that are sorted at once (64 MB)."""
 
 
 class ExactEvaluation:
@@ -36,13 +34,13 @@ class ExactEvaluation:
     Memory: 4 bytes for each pixel of the test set, up to 8 for each pixel of a region and, in
     `compute`, about 55 for each distinct score inside regions.
 
-    Time: one sort of all normal scores in blocks, then one pass over them for each set of defect
-    types: O(n log n).
+    Time: one sort of the normal scores that reach the lowest score in any region, then one walk
+    over them for each defect type: O(n log n).
     """
 
     def __init__(self) -> None:
         self._images: list[ImageRecord] = []
-        self._normal: dict[TypeSet, SortedBlocks] = {}
+        self._normal: dict[TypeSet, NormalScores] = {}
         self._anomalous: dict[TypeSet, list[NDArray[np.float32]]] = {}
         self._regions: list[RegionScores] = []
 
@@ -61,7 +59,7 @@ class ExactEvaluation:
         scores = checked_map(anomaly_map)
         if regions is not None:
             pixels = split_pixels(scores, regions, types)
-            self._normal.setdefault(types, SortedBlocks()).add(pixels.normal)
+            self._normal.setdefault(types, NormalScores()).add(pixels.scores, pixels.outside)
             for key, values in pixels.anomalous.items():
                 self._anomalous.setdefault(key, []).append(values)
             self._regions.extend(_highest(region) for region in pixels.regions)
@@ -92,11 +90,11 @@ class ExactEvaluation:
         below = np.zeros(levels.size, dtype=np.int64)
         not_above = np.zeros(levels.size, dtype=np.int64)
         total = 0
-        for key, blocks in self._normal.items():
+        for key, scores in self._normal.items():
             if types is None or not key or types.intersection(key):
-                total += blocks.size
-                for block in blocks.sorted_blocks():
-                    count_below(block, levels, below, not_above)
+                total += scores.size
+                if levels.size:
+                    scores.count_below(levels, below, not_above)
         return Levels(
             above=np.subtract(total, not_above, out=not_above)[::-1],
             up_to=np.subtract(total, below, out=below)[::-1],
@@ -105,36 +103,6 @@ class ExactEvaluation:
             normal_pixels=total,
             regions=len(regions),
         )
-
-
-class SortedBlocks:
-    """Scores kept in sorted blocks of at most about `BLOCK_SIZE`."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._blocks: list[NDArray[np.float32]] = []
-        self._waiting: list[NDArray[np.float32]] = []
-        self._n_waiting = 0
-
-    def add(self, scores: NDArray[np.float32]) -> None:
-        """Add scores (n,), float32; they may be kept without a copy and are not changed."""
-        self.size += scores.size
-        self._waiting.append(scores)
-        self._n_waiting += scores.size
-        if self._n_waiting >= BLOCK_SIZE:
-            self._sort_waiting()
-
-    def sorted_blocks(self) -> list[NDArray[np.float32]]:
-        """All scores added so far, each block ascending."""
-        if self._waiting:
-            self._sort_waiting()
-        return self._blocks
-
-    def _sort_waiting(self) -> None:
-        block = np.concatenate(self._waiting)
-        self._waiting, self._n_waiting = [], 0
-        block.sort()
-        self._blocks.append(block)
 
 
 def _highest(region: RegionScores) -> RegionScores:
@@ -183,29 +151,3 @@ def add_at_levels(
                 low += stride
             stride //= 2
         rise[low] += weight
-
-
-@numba.njit(nogil=True)
-def count_below(
-    block: NDArray[np.float32],
-    levels: NDArray[np.float32],
-    below: NDArray[np.int64],
-    not_above: NDArray[np.int64],
-) -> None:
-    """Add to `below` and `not_above` how many scores are < and <= each level.
-
-    Both arrays of scores ascend, so one walk along both is enough: O(n + m), where a search for
-    each level would cost O(m log n).
-    """
-    under = 0
-    reached = 0
-    for position in range(levels.size):
-        level = levels[position]
-        while under < block.size and block[under] < level:
-            under += 1
-        reached = max(reached, under)
-        while reached < block.size and block[reached] <= level:
-            reached += 1
-        below[position] += under
-        not_above[position] += reached
-        under = reached

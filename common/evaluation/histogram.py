@@ -45,7 +45,7 @@ def score_bins(scores: NDArray[np.float32]) -> NDArray[np.uint32]:
     Parameters
     ----------
     scores : array of any shape, float32
-        Finite, negative or not; without -0.0, whose pattern is another than that of 0.0.
+        Finite, negative or not.
 
     Returns
     -------
@@ -53,7 +53,8 @@ def score_bins(scores: NDArray[np.float32]) -> NDArray[np.uint32]:
         Below 2 ** BIN_BITS and never falling as the score grows, because the bit patterns of
         positive floats are ordered as integers; those of negative floats run backwards.
     """
-    bits = np.ascontiguousarray(scores).view(np.uint32)
+    # Adding 0.0 turns -0.0, which equals 0.0 but has another bit pattern, into 0.0.
+    bits = (np.ascontiguousarray(scores) + np.float32(0.0)).view(np.uint32)
     sign = np.uint32(0x80000000)
     if bits.size and bits.max() < sign:
         ordered = bits | sign

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,8 +32,10 @@ class ImagePixels:
     ----------
     types : TypeSet
         The types of its regions; without regions its folder's type, or none if it is good.
-    normal : array of shape (n,), float32
-        Scores outside every region.
+    scores : array of shape (H, W), float32
+        The whole map, not copied.
+    outside : array of shape (H, W), bool, or None
+        Normal pixels: those outside every region. None if all are.
     anomalous : dict of TypeSet to array, float32
         Scores inside, each pixel once, by the types of all regions that hold the pixel.
     regions : list of RegionScores
@@ -40,9 +43,15 @@ class ImagePixels:
     """
 
     types: TypeSet
-    normal: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    outside: NDArray[np.bool_] | None
     anomalous: dict[TypeSet, NDArray[np.float32]]
     regions: list[RegionScores]
+
+    @property
+    def normal(self) -> NDArray[np.float32]:
+        """Scores of the normal pixels (n,), float32."""
+        return self.scores.ravel() if self.outside is None else self.scores[self.outside]
 
 
 def image_types(regions: Sequence[Region] | None, label: int, defect_type: str) -> TypeSet:
@@ -75,7 +84,7 @@ def image_types(regions: Sequence[Region] | None, label: int, defect_type: str) 
 
 
 def checked_map(anomaly_map: NDArray[np.floating] | NDArray[np.integer]) -> NDArray[np.float32]:
-    """The map as float32, with one kind of zero.
+    """The map as float32, not copied if it is that already.
 
     Raises
     ------
@@ -85,15 +94,16 @@ def checked_map(anomaly_map: NDArray[np.floating] | NDArray[np.integer]) -> NDAr
     Notes
     -----
     Scores are compared as float32 everywhere, so the exact and the merged evaluation see the same
-    ties; float64 input is rounded. -0.0 becomes 0.0 because their bit patterns differ.
+    ties; float64 input is rounded.
     """
-    scores = np.asarray(anomaly_map).astype(np.float32, copy=False)
-    if scores.ndim != 2 or scores.size == 0:
-        raise ValueError(f"an anomaly map has shape {scores.shape}, expected (height, width)")
-    # A value that is not a number shows in both, an infinite one in either.
-    if not (np.isfinite(scores.max()) and np.isfinite(scores.min())):
-        raise ValueError("an anomaly map holds a value that is not finite")
-    return scores + np.float32(0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scores = np.asarray(anomaly_map).astype(np.float32, copy=False)
+        if scores.ndim != 2 or scores.size == 0:
+            raise ValueError(f"an anomaly map has shape {scores.shape}, expected (height, width)")
+        # A sum is finite only if every term is. It may also overflow: then each term is looked at.
+        if not np.isfinite(scores.sum()) and not np.isfinite(scores).all():
+            raise ValueError("an anomaly map holds a value that is not finite")
+    return scores
 
 
 def split_pixels(
@@ -116,7 +126,7 @@ def split_pixels(
         If a mask has another shape than the map, no pixel, or a saturation area below 1.
     """
     if not regions:
-        return ImagePixels(types, scores.ravel(), {}, [])
+        return ImagePixels(types, scores, None, {}, [])
     region_scores = []
     type_masks: dict[str, NDArray[np.bool_]] = {}
     for region in regions:
@@ -131,10 +141,11 @@ def split_pixels(
         region_scores.append(RegionScores(region.defect_type, int(region.saturation_area), inside))
         known = type_masks.get(region.defect_type)
         type_masks[region.defect_type] = mask if known is None else known | mask
-    anomalous_mask = np.logical_or.reduce(list(type_masks.values()))
+    anomalous_mask = functools.reduce(np.logical_or, type_masks.values())
     return ImagePixels(
         types,
-        scores[~anomalous_mask],
+        scores,
+        ~anomalous_mask,
         _by_types(scores[anomalous_mask], anomalous_mask, type_masks),
         region_scores,
     )

@@ -170,7 +170,7 @@ def _scope_result(images: list[ImageRecord], levels: Levels, method: Method) -> 
             not_computed[f"localization.{key}"] = reason
     exact = method == "exact"
     return ScopeResult(
-        auc_spro={} if reason else {limit: auc_spro(levels, limit) for limit in FPR_LIMITS},
+        auc_spro={} if reason else auc_spro(levels),
         pixel_auc_roc=None if reason else pixel_auc_roc(levels),
         auc_roc=image_metrics[0],
         average_precision=image_metrics[1],
@@ -178,7 +178,7 @@ def _scope_result(images: list[ImageRecord], levels: Levels, method: Method) -> 
         counts=counts,
         auc_error_bound={}
         if reason
-        else {limit: 0.0 if exact else auc_spro_bound(levels, limit) for limit in FPR_LIMITS},
+        else (dict.fromkeys(FPR_LIMITS, 0.0) if exact else auc_spro_bound(levels)),
         pixel_auc_roc_error_bound=None
         if reason
         else (0.0 if exact else pixel_auc_roc_bound(levels)),

@@ -1,0 +1,142 @@
+"""All scores of normal pixels, kept so that it is quick to count how many lie below others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK_SIZE = 2**24
+"""Scores that are sorted at once (64 MB)."""
+
+
+@dataclass
+class _Block:
+    """Scores in a buffer: `size` of them, of which those from `sorted_from` on ascend.
+
+    What lies before is unsorted and below all that is sorted.
+    """
+
+    scores: NDArray[np.float32]
+    size: int
+    sorted_from: int
+
+
+class NormalScores:
+    """A growing collection of scores that can be counted below given levels.
+
+    Notes
+    -----
+    4 bytes a score. Sorting is put off until levels are given, because scores below the lowest
+    level, usually most of them, need no order: they are below every level.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._blocks: list[_Block] = []
+
+    def add(self, scores: NDArray[np.float32], chosen: NDArray[np.bool_] | None = None) -> None:
+        """Add scores of any shape, float32, or those of them where `chosen`; they are copied."""
+        block = self._block_with_room(scores.size)
+        if chosen is None:
+            end = block.size + scores.size
+            block.scores[block.size : end] = scores.ravel()
+        else:
+            flat = np.ascontiguousarray(scores).ravel()
+            end = copy_chosen(flat, np.ascontiguousarray(chosen).ravel(), block.scores, block.size)
+        self.size += end - block.size
+        block.size = block.sorted_from = end
+
+    def count_below(
+        self,
+        levels: NDArray[np.float32],
+        below: NDArray[np.int64],
+        not_above: NDArray[np.int64],
+    ) -> None:
+        """Add to `below` and `not_above` how many scores are < and <= each level.
+
+        Parameters
+        ----------
+        levels : array of shape (m,), float32
+            Ascending, each once, at least one.
+        below, not_above : arrays of shape (m,), int64
+            Changed in place.
+        """
+        for block in self._blocks:
+            bound = move_to_end(block.scores, block.sorted_from, levels[0])
+            block.scores[bound : block.sorted_from].sort()
+            block.sorted_from = bound
+            below += bound
+            not_above += bound
+            count_below(block.scores[bound : block.size], levels, below, not_above)
+
+    def _block_with_room(self, size: int) -> _Block:
+        """A block that takes `size` more scores; nothing is added behind sorted scores."""
+        if self._blocks:
+            last = self._blocks[-1]
+            if last.sorted_from == last.size and last.scores.size - last.size >= size:
+                return last
+        # The buffer takes memory only as it is filled.
+        self._blocks.append(_Block(np.empty(max(BLOCK_SIZE, size), dtype=np.float32), 0, 0))
+        return self._blocks[-1]
+
+
+@numba.njit(nogil=True)
+def copy_chosen(
+    scores: NDArray[np.float32],
+    chosen: NDArray[np.bool_],
+    buffer: NDArray[np.float32],
+    start: int,
+) -> int:
+    """Copy the chosen scores into `buffer` from `start` on; returns where they end.
+
+    Writes every score and then moves on or not, so that there is no branch to predict.
+    """
+    end = start
+    for position in range(scores.size):
+        buffer[end] = scores[position]
+        end += chosen[position]
+    return end
+
+
+@numba.njit(nogil=True)
+def move_to_end(scores: NDArray[np.float32], size: int, lowest: np.float32) -> int:
+    """Reorder the first `size` scores so that those >= `lowest` come last; returns their start.
+
+    Always swaps, so that there is no branch to predict: about a nanosecond a score.
+    """
+    start = 0
+    for position in range(size):
+        score = scores[position]
+        scores[position] = scores[start]
+        scores[start] = score
+        start += score < lowest
+    return start
+
+
+@numba.njit(nogil=True)
+def count_below(
+    block: NDArray[np.float32],
+    levels: NDArray[np.float32],
+    below: NDArray[np.int64],
+    not_above: NDArray[np.int64],
+) -> None:
+    """Add to `below` and `not_above` how many scores are < and <= each level.
+
+    Both arrays of scores ascend, so one walk along both is enough: O(n + m), where a search for
+    each level would cost O(m log n).
+    """
+    under = np.searchsorted(block, levels[0])
+    reached = under
+    for position in range(levels.size):
+        level = levels[position]
+        while under < block.size and block[under] < level:
+            under += 1
+        reached = max(reached, under)
+        while reached < block.size and block[reached] <= level:
+            reached += 1
+        below[position] += under
+        not_above[position] += reached
+        under = reached
