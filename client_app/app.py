@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from common.messages import BankPart, BuildRequest, Facts, ScoreRequest, SurveyR
 from common.records import (
     BANK,
     COUNTS,
+    MalformedReplyError,
     failure_record,
     prefixed,
     read_facts,
@@ -102,9 +104,15 @@ def _failure(error: Exception, real: bool) -> RecordDict:
 
     Paths and file names stay on a real station; the server gets a code and advice.
     """
-    known = isinstance(error, FedPatchCoreError)
+    known = isinstance(error, FedPatchCoreError | MalformedReplyError)
     log(logging.ERROR, "fedpatchcore station: %s", error, exc_info=None if known else error)
-    code = "unusable-input" if known else "internal-" + type(error).__name__.lower()[:40]
+    if isinstance(error, MalformedReplyError):
+        # Made of the request alone, so nothing of this station is in it.
+        return failure_record(
+            "unusable-request", f"{error}; server and station must run the same version"
+        )
+    kind = re.sub("[^a-z0-9]+", "", type(error).__name__.lower())[:40]
+    code = "unusable-input" if known else f"internal-{kind}"
     if real:
         reason = "the station's own log names the file or setting; run `fedpatchcore check` there"
     else:

@@ -39,8 +39,10 @@ class RunFolder:
         self.folder = runs / f"{run_id}-{station}"
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for old in runs.iterdir():
-            if old != self.folder and time.time() - old.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(old, ignore_errors=True)
+            # Another station of a simulation may be removing its own folder at this moment.
+            with contextlib.suppress(FileNotFoundError):
+                if old != self.folder and time.time() - old.stat().st_mtime > _STALE_SECONDS:
+                    shutil.rmtree(old, ignore_errors=True)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from common.config import Settings, Value
 from common.data.demo_data import demo_data
@@ -13,10 +14,16 @@ from common.data.holdout import split_holdout
 from common.data.layout import DataIndex, Sample, index_data
 from common.data.partition import make_partition
 from common.errors import InputError
+from common.messages import STATION_PATTERN
 from common.patchcore.weights import resolve_auto
 from common.paths import cache_root
 
 DEFAULT_CACHE_GB: Final = 20.0
+NODE_KEYS: Final = frozenset(
+    {"station", "data-root", "weights", "cache-dir", "cache-limit-gb", "device", "batch-size"}
+    | {"partition-id", "num-partitions"}
+)
+"""Keys of a real station's node config; a simulation's are of no use there and do no harm."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +89,19 @@ def open_station(node: Mapping[str, Value], run_config: Mapping[str, Value]) -> 
 
 def _open_real(node: Mapping[str, Value], settings: Settings) -> Station:
     name = str(node["station"])
+    if not re.fullmatch(STATION_PATTERN, name):
+        raise InputError(
+            f"node config: station {name!r} is no usable name; expected up to 64 letters, digits, "
+            "dots, hyphens and underscores, a letter or digit first"
+        )
     if not node.get("data-root"):
         raise InputError(
             f"station {name}: the node config has no data-root; give the folder of its images"
         )
-    notices = []
+    notices = [
+        f"node config: {key!r} is not a key that a station knows; it is ignored"
+        for key in sorted(set(node) - NODE_KEYS)
+    ]
     if settings.data_root:
         notices.append("the run's data-root is ignored: a station's own node config decides")
     weights = str(node.get("weights", ""))
@@ -95,17 +110,27 @@ def _open_real(node: Mapping[str, Value], settings: Settings) -> Station:
         if weights not in ("auto", "imagenet", "random"):
             notices.append("the run's weights path is ignored: nothing names a file on a station")
             weights = "auto"
-    own: dict[str, Any] = {"data_root": str(node["data-root"]), "weights": weights}
-    for key in ("device", "batch-size"):
-        if key in node:
-            own[key.replace("-", "_")] = node[key]
-    settings = settings.with_(**own)
+    own: dict[str, Value] = {"data-root": str(node["data-root"]), "weights": weights}
+    own |= {key: node[key] for key in ("device", "batch-size") if key in node}
+    settings = Settings.from_run_config({**settings.to_run_config(), **own})
     index = index_data(settings.data_root)
     settings, more = _settle_weights(settings, index.synthetic)
     cache = Path(str(node.get("cache-dir") or cache_root() / "stations" / name)).expanduser()
-    limit = float(node.get("cache-limit-gb", DEFAULT_CACHE_GB))
+    limit = _cache_limit(node.get("cache-limit-gb", DEFAULT_CACHE_GB))
     train, test = index.select("train"), index.select("test")
     return _station(name, True, settings, index, train, test, cache, limit, [*notices, *more])
+
+
+def _cache_limit(value: Value) -> float:
+    try:
+        limit = float(value)
+    except ValueError:
+        limit = -1.0
+    if not 0 <= limit < 1e6:
+        raise InputError(
+            f"node config: cache-limit-gb is {value!r}; expected a number of GiB, as 20"
+        )
+    return limit
 
 
 def _open_simulated(node: Mapping[str, Value], settings: Settings) -> Station:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import platform
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from common.messages import (
 )
 from common.patchcore import FeatureExtractor, PatchCore
 from common.patchcore.feature_cache import FeatureCache
+from common.patchcore.feature_space import FeatureSpace
 from common.patchcore.features import FeatureSource
 from common.patchcore.inputs import ImageInput
 from common.patchcore.local_bank import Distances, LocalBank, build_local_bank, covering_radius
@@ -61,10 +63,17 @@ def survey(station: Station) -> SurveyReply:
         synthetic=station.index.synthetic,
         host=platform.node(),
         categories=categories,
-        feature_space=SpaceFacts(**extractor.space.to_json()),
+        feature_space=_shown_space(station, extractor.space),
         feature_dim=extractor.feature_dim,
         notices=list(station.notices),
     )
+
+
+def _shown_space(station: Station, space: FeatureSpace) -> SpaceFacts:
+    """Describe the feature space; the name of a real station's weight file stays there."""
+    if station.real and station.settings.weights not in ("imagenet", "random"):
+        space = replace(space, weights="local file")
+    return SpaceFacts(**space.to_json())
 
 
 def take_bank(station: Station, folder: RunFolder, request: BankPart, rows: Arrays) -> Received:

@@ -7,7 +7,8 @@ facts, see `records`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+import re
+from typing import Annotated, Any, Final, TypeVar
 
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -160,6 +161,14 @@ Rows = TypeVar("Rows", range, NDArray[Any])
 def part_of_rows(rows: Rows, part: int, parts: int) -> Rows:
     """Return the rows of one of several nearly equal consecutive parts of a bank."""
     return rows[len(rows) * part // parts : len(rows) * (part + 1) // parts]
+
+
+_PATH: Final = re.compile(r"(?<![\w./])~?(?:/[^\s/'\"<>:;,()|]+)+/?")
+
+
+def without_paths(text: str) -> str:
+    """Replace every absolute path: what leaves a station names none."""
+    return _PATH.sub("<path>", text)
 
 
 def explain(error: ValidationError) -> str:

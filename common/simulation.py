@@ -124,6 +124,7 @@ def _superlink() -> Iterator[FlowerHome]:
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "RAY_DEDUP_LOGS": "0",
         "PYTHONUNBUFFERED": "1",
+        **{name: _without_proxy(os.environ.get(name)) for name in ("no_proxy", "NO_PROXY")},
     }
     home = FlowerHome(folder, environment)
     (folder / "config.toml").write_text(
@@ -153,13 +154,20 @@ def _superlink() -> Iterator[FlowerHome]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _without_proxy(known: str | None) -> str:
+    """Hosts that are reached directly: those known, and this machine."""
+    return ",".join(filter(None, [known, "127.0.0.1", "localhost"]))
+
+
 def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, home: FlowerHome) -> None:
+    # A plant's network has a proxy, which knows nothing of this machine's own ports.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:
             break
         with contextlib.suppress(urllib.error.URLError, OSError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+            direct.open(f"http://127.0.0.1:{port}/health", timeout=2).close()
             return
         time.sleep(0.2)
     raise RunError(f"Flower's SuperLink did not start within {START_SECONDS:.0f} s: {_tail(home)}")

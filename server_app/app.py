@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from flwr.app import ArrayRecord, Context
 from flwr.common import log
 from flwr.serverapp import Grid, ServerApp
+from flwr.superlink.grid import HttpGrid
 
 from common.config import Settings
 from common.errors import FedPatchCoreError
 from server_app.run_writer import write_outcome
-from server_app.server_evaluation import evaluate_on_server
+from server_app.server_evaluation import ServerEvaluation
 from server_app.strategy import LOG_PREFIX, FederatedCoreset
 
 app = ServerApp()
@@ -27,26 +28,48 @@ def main(grid: Grid, context: Context) -> None:
     FedPatchCoreError
         After the failed run has been written: Flower marks the run as failed.
     """
+    try:
+        _run(grid, context)
+    except Exception as error:
+        # One line: a simulation's log is read line by line for the reason.
+        log(logging.ERROR, "%s failed: %s", LOG_PREFIX, " ".join(_reason(error).split()))
+        raise
+
+
+def _run(grid: Grid, context: Context) -> None:
     started = datetime.now(UTC)
     settings = Settings.from_run_config(context.run_config)
     strategy = FederatedCoreset(settings)
     outcome = strategy.outcome
+    # SuperNodes are reached over the network; a simulation's grid lives in this process.
+    deployed = isinstance(grid, HttpGrid)
+    failure: Exception | None = None
     try:
+        # Opened first, so that an unusable folder does not cost the stations' work.
+        judge = ServerEvaluation(settings) if settings.evaluation == "server" else None
         strategy.start(
             grid,
             ArrayRecord(),
             num_rounds=settings.num_server_rounds,
             timeout=float(settings.round_timeout),
         )
-        if settings.evaluation == "server":
-            evaluate_on_server(settings, outcome)
+        if judge is not None:
+            judge.run(outcome)
     except Exception as error:
-        known = isinstance(error, FedPatchCoreError)
-        reason = str(error) if known else f"{type(error).__name__}: {error}"
-        folder = write_outcome(
-            settings, outcome, run_id=context.run_id, started=started, error=reason
-        )
-        log(logging.ERROR, "%s failed: %s (see %s)", LOG_PREFIX, reason, folder / "run.json")
-        raise
-    folder = write_outcome(settings, outcome, run_id=context.run_id, started=started)
+        failure = error
+    folder = write_outcome(
+        settings,
+        outcome,
+        run_id=context.run_id,
+        started=started,
+        deployed=deployed,
+        error=None if failure is None else _reason(failure),
+    )
     log(logging.INFO, "%s written: %s", LOG_PREFIX, folder)
+    if failure is not None:
+        raise failure
+
+
+def _reason(error: Exception) -> str:
+    known = isinstance(error, FedPatchCoreError)
+    return str(error) if known else f"{type(error).__name__}: {error}"

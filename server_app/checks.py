@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from common.evaluation import EvaluationCounts
 from common.messages import BuildReply, CategoryCounts, ScoreReply, SurveyReply, part_of_rows
+from common.patchcore.model_store import SHARED
 from common.records import MalformedReplyError
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -70,9 +71,25 @@ def check_build_reply(
 
 
 def check_score_reply(
-    reply: ScoreReply, arrays: Arrays, survey: SurveyReply, score_images: bool
+    reply: ScoreReply,
+    arrays: Arrays,
+    survey: SurveyReply,
+    *,
+    banks: Collection[str],
+    score_images: bool,
 ) -> dict[str, EvaluationCounts]:
     """Read a station's counts, refusing those that cannot be.
+
+    Parameters
+    ----------
+    reply, arrays
+        Facts, and the counts by `<category>/<array>`.
+    survey : SurveyReply
+        What the station said it holds: it must account for all of it.
+    banks : collection of str
+        The banks that it was given.
+    score_images : bool
+        Whether test images were to be scored.
 
     Returns
     -------
@@ -88,11 +105,7 @@ def check_score_reply(
     for name, array in arrays.items():
         category, _, key = name.partition("/")
         parts.setdefault(category, {})[key] = array
-    unknown = sorted(
-        set(parts) - set(reply.categories) | set(reply.categories) - set(survey.categories)
-    )
-    if unknown:
-        raise MalformedReplyError(f"category {unknown[0]!r} was not in the survey")
+    _check_categories(reply, set(parts), survey, banks)
     evaluations = {}
     for category, scores in reply.categories.items():
         surveyed = survey.categories[category]
@@ -106,6 +119,23 @@ def check_score_reply(
                 f"category {category}: counts of {found} images, {scores.test} were scored"
             )
     return evaluations
+
+
+def _check_categories(
+    reply: ScoreReply, counted: set[str], survey: SurveyReply, banks: Collection[str]
+) -> None:
+    """Every category to be judged is there, judged or without a bank, and no other."""
+    judged, without = set(reply.categories), set(reply.without_bank)
+    unknown = sorted((counted - judged) | ((judged | without) - set(survey.categories)))
+    if unknown:
+        raise MalformedReplyError(f"category {unknown[0]!r} was not in the survey")
+    expected = {name for name, told in survey.categories.items() if told.test or told.held_out}
+    can_judge = {name for name in expected if SHARED in banks or name in banks}
+    if judged != can_judge or without != expected - can_judge:
+        raise MalformedReplyError(
+            f"judged {sorted(judged)} and found no bank for {sorted(without)}; expected "
+            f"{sorted(can_judge)} and {sorted(expected - can_judge)}"
+        )
 
 
 def _check_category(

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from flwr.app import Message, RecordDict
+from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from common.messages import Facts
+from common.messages import Facts, without_paths
 from common.records import (
     BANK,
     MalformedReplyError,
@@ -25,6 +25,16 @@ from server_app.roster import Participant, Roster
 Answer = TypeVar("Answer", bound=Facts)
 
 _GRACE_SECONDS: Final = 60.0
+_FLOWER_ERRORS: Final = {
+    1: "its program could not be loaded",
+    2: "its program raised an error",
+    3: "the request was lost on its way",
+    4: "the answer was lost on its way",
+    5: "its SuperNode went away",
+    6: "a mod of its program refused",
+    7: "it does not accept this app",
+    8: "its program ended without an answer",
+}
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,13 @@ class Answered:
     sender: Participant
     part: int
     content: RecordDict
+
+
+def _explain(error: Error) -> str:
+    """Put a Flower error into words, without the paths that a traceback may hold."""
+    words = _FLOWER_ERRORS.get(error.code, "its program or SuperNode failed")
+    said = without_paths(" ".join((error.reason or "").split()))[:500]
+    return f"{words} (Flower error {error.code}: {said or 'no reason given'})"
 
 
 class Post:
@@ -85,8 +102,7 @@ class Post:
             if request is None:
                 continue
             if reply.has_error():
-                error = reply.error
-                request.to.leave("failed", f"Flower error {error.code}: {error.reason}")
+                request.to.leave("failed", _explain(reply.error))
                 continue
             request.to.bytes_up += content_bytes(reply)
             answers.append(Answered(request.to, request.part, reply.content))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from common.config import Settings
 from common.errors import RunError
 from common.messages import SurveyReply
 from common.patchcore.feature_space import FeatureSpace
+from common.patchcore.weights import expected_shapes
 
 Status = Literal["used", "refused", "failed", "missing"]
 
@@ -87,10 +88,6 @@ class Roster:
         """Everyone who was asked, in order of name."""
         return sorted(self.by_node.values(), key=_by_name)
 
-    def named(self, name: str) -> Participant:
-        """Return the participant of a station name among those still in."""
-        return next(participant for participant in self.used() if participant.name == name)
-
     def require_quorum(self, step: str) -> None:
         """Fail if fewer stations than `min-stations` are left.
 
@@ -117,7 +114,8 @@ def admit(roster: Roster) -> FeatureSpace:
     """Refuse who cannot take part; return the feature space of the run.
 
     Two stations with one name are both refused, then stations in another feature space than the
-    reference, then whoever holds more than `max-station-share` of the training images.
+    reference, then those whose features would not fit it, then whoever holds more than
+    `max-station-share` of the training images.
 
     Raises
     ------
@@ -142,31 +140,57 @@ def admit(roster: Roster) -> FeatureSpace:
                 f"feature space {own.describe()} differs from the run's {space.describe()}; give "
                 "the station the same weights and preprocessing",
             )
+    _refuse_misfits(roster.used(), settings)
     _refuse_giants(roster, settings.max_station_share)
     return space
 
 
-def _reference_space(participants: Iterable[Participant], settings: Settings) -> FeatureSpace:
+def _reference_space(participants: Sequence[Participant], settings: Settings) -> FeatureSpace:
     spaces = {p.node_id: _space(p) for p in participants}
     common = Counter(space.fingerprint for space in spaces.values()).most_common()
     if not common:
         raise RunError("no station gave a usable answer to the survey")
+    # People copy the start of a fingerprint from a message: it is enough if it is unambiguous.
     wanted = settings.feature_space or common[0][0]
+    named = sorted({fingerprint for fingerprint, _ in common if fingerprint.startswith(wanted)})
     if not settings.feature_space and len(common) > 1 and common[0][1] == common[1][1]:
         names = "; ".join(
             f"{p.name}: {_space(p).describe()}" for p in sorted(participants, key=_by_name)
         )
         raise RunError(
             f"two feature spaces are equally common ({names}); set feature-space to the "
-            "fingerprint of the right one"
+            "fingerprint, shown in [], of the right one"
         )
-    for space in spaces.values():
-        if space.fingerprint == wanted:
-            return space
-    raise RunError(
-        f"no station is in the required feature-space {wanted}; found: "
-        f"{', '.join(sorted({space.describe() for space in spaces.values()}))}"
-    )
+    found = ", ".join(sorted({space.describe() for space in spaces.values()}))
+    if not named:
+        raise RunError(f"no station is in the required feature-space {wanted}; found: {found}")
+    if len(named) > 1:
+        raise RunError(
+            f"feature-space {wanted} is the start of {len(named)} fingerprints; give more of it; "
+            f"found: {found}"
+        )
+    return next(space for space in spaces.values() if space.fingerprint == named[0])
+
+
+def _refuse_misfits(participants: Iterable[Participant], settings: Settings) -> None:
+    """Refuse stations whose features have another dimension than the run's network gives."""
+    expected = feature_dim(settings.backbone, settings.layer_names)
+    for participant in participants:
+        found = participant.survey.feature_dim if participant.survey else 0
+        if found != expected:
+            participant.leave(
+                "refused",
+                f"has features of {found} numbers, but {settings.backbone} with {settings.layers} "
+                f"gives {expected}; update the station's program",
+            )
+
+
+def feature_dim(backbone: str, layers: tuple[str, ...]) -> int:
+    """Numbers per patch: the channels of all layers used."""
+    shapes = expected_shapes(backbone, layers)
+    # The last tensor of a layer is its last normalization, one number a channel.
+    last = {name.split(".")[0]: shape for name, shape in shapes.items()}
+    return sum(last[layer][0] for layer in layers)
 
 
 def _refuse_giants(roster: Roster, limit: float) -> None:
@@ -177,7 +201,7 @@ def _refuse_giants(roster: Roster, limit: float) -> None:
         if share > limit:
             participant.leave(
                 "refused",
-                f"holds {share:.0%} of the training images, max-station-share allows {limit:.0%}",
+                f"holds {share:.1%} of the training images, max-station-share allows {limit:.1%}",
             )
 
 

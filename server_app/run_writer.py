@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from common.config import Settings
 from common.evaluation import EvaluationCounts, Threshold, calibrate_threshold
+from common.messages import without_paths
 from common.patchcore.model_store import SavedModel
 from common.run_output import CategoryResult, RunRecord, threshold_facts, write_run
 from server_app.outcome import Outcome
@@ -17,16 +18,16 @@ from server_app.roster import Participant
 RUNS_VARIABLE: Final = "FEDPATCHCORE_RUNS"
 
 
-def run_folder(settings: Settings, outcome: Outcome, run_id: int) -> Path:
+def run_folder(settings: Settings, run_id: int, deployed: bool) -> Path:
     """Where this run is written.
 
     A simulation writes to its `output-dir`. On a real plant that setting is ignored, because it
     would let whoever submits a run choose a path on the server: runs go to
     `$FEDPATCHCORE_RUNS/<run-id>`, by default below `~/.fedpatchcore/runs`.
     """
-    chosen = os.environ.get(RUNS_VARIABLE)
-    if chosen or has_real_stations(outcome):
-        return Path(chosen or "~/.fedpatchcore/runs").expanduser() / str(run_id)
+    if deployed:
+        chosen = os.environ.get(RUNS_VARIABLE) or "~/.fedpatchcore/runs"
+        return Path(chosen).expanduser() / str(run_id)
     return Path(settings.output_dir).expanduser().resolve()
 
 
@@ -36,6 +37,7 @@ def write_outcome(
     *,
     run_id: int,
     started: datetime,
+    deployed: bool = False,
     error: str | None = None,
 ) -> Path:
     """Write the files of a run; of a failed one only what it was and who took part.
@@ -47,6 +49,8 @@ def write_outcome(
     run_id : int
         Flower's.
     started : datetime
+    deployed : bool
+        Whether the stations are SuperNodes on a network rather than a simulation in this process.
     error : str, optional
         Why the run failed. No model, no metrics are written then.
 
@@ -56,6 +60,8 @@ def write_outcome(
         The run folder.
     """
     real = has_real_stations(outcome)
+    if (real or deployed) and error is not None:
+        error = without_paths(error)
     categories = outcome.categories()
     surveys = outcome.surveys.values()
     record = RunRecord(
@@ -70,7 +76,7 @@ def write_outcome(
         categories=categories,
         space=outcome.space,
         stations=[participant.to_json() for participant in outcome.roster.all()],
-        hide_paths=real,
+        hide_paths=real or deployed,
         notices=list(outcome.notices),
         contributions=[_contribution(p, outcome) for p in outcome.roster.all() if p.survey],
     )
@@ -84,7 +90,7 @@ def write_outcome(
         record.model = _model(settings, outcome, thresholds, run_id, started, real)
         record.evaluated = _evaluated(outcome, thresholds)
         record.notices += _remarks(outcome)
-    return write_run(record, run_folder(settings, outcome, run_id))
+    return write_run(record, run_folder(settings, run_id, real or deployed))
 
 
 def method_name(settings: Settings, real: bool) -> str:
@@ -112,12 +118,13 @@ def _evaluated(outcome: Outcome, thresholds: dict[str, Threshold | None]) -> lis
 def _remarks(outcome: Outcome) -> list[str]:
     remarks = []
     for category in outcome.categories():
-        if category not in outcome.counts:
-            remarks.append(f"no station has test images of {category}: it was not evaluated")
+        if category not in outcome.counts and category not in outcome.without_bank:
+            remarks.append(f"nobody has test images of {category}: it was not evaluated")
         if not outcome.held_out_scores.get(category):
             remarks.append(f"no held-out good image of {category}: it has no threshold")
     remarks += [
-        f"no bank for {category}: no station trained on it" for category in outcome.without_bank
+        f"no bank for {category}: no station trained on it"
+        for category in sorted(outcome.without_bank)
     ]
     without_test = [
         name
@@ -131,6 +138,12 @@ def _remarks(outcome: Outcome) -> list[str]:
         asked = len(outcome.roster.all())
         names = "; ".join(f"{p.status} {p.name}: {p.reason}" for p in lost)
         remarks.append(f"used {asked - len(lost)} of {asked} stations; {names}")
+    remarks += [
+        f"{p.name} left after its rows had been merged: {p.rows_chosen} of them are in the bank, "
+        "its test images are not counted"
+        for p in lost
+        if p.rows_chosen
+    ]
     return remarks
 
 

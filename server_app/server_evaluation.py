@@ -11,42 +11,63 @@ from common.errors import InputError
 from common.evaluation import EvaluationCounts
 from common.evaluation.judge import evaluate_samples
 from common.patchcore import PatchCore
+from common.patchcore.model_store import SHARED
 from common.patchcore.weights import resolve_auto
 from server_app.outcome import Outcome
 
 
-def evaluate_on_server(settings: Settings, outcome: Outcome) -> None:
-    """Judge the test images below the run's `data-root` with the global bank.
+class ServerEvaluation:
+    """Judges the test images below the run's `data-root` with the global bank.
 
     Parameters
     ----------
     settings : Settings
         `data_root` is a folder of this machine; "" stands for the synthetic data set.
-    outcome : Outcome
-        Its `counts` are filled: the same numbers as the stations' counts of the same images.
 
     Raises
     ------
     InputError
-        If the folder has no test image, or the weights here are not the stations'.
+        If the folder has no test image or the weights are not on this machine.
     """
-    started = time.monotonic()
-    index = index_data(settings.data_root or demo_data())
-    if not index.select("test"):
-        raise InputError(f"evaluation=server: {index.root} on the server holds no test image")
-    if settings.weights == "auto":
-        source, _ = resolve_auto(settings.backbone, index.synthetic)
-        settings = settings.with_(weights=source)
-    model = PatchCore(settings)
-    if outcome.space is None or model.space.fingerprint != outcome.space.fingerprint:
-        raise InputError(
-            f"evaluation=server: the server's feature space {model.space.describe()} is not the "
-            f"stations' {outcome.space.describe() if outcome.space else 'unknown one'}"
-        )
-    for name, rows in outcome.rows.items():
-        model.set_bank(name, rows)
-    for category in index.categories:
-        samples = index.select("test", category)
-        if samples:
-            outcome.counts[category] = evaluate_samples(model, index, samples, EvaluationCounts())
-    outcome.add_seconds("score", time.monotonic() - started)
+
+    def __init__(self, settings: Settings) -> None:
+        self.index = index_data(settings.data_root or demo_data())
+        if not self.index.select("test"):
+            raise InputError(
+                f"evaluation=server: {self.index.root} on the server holds no test image; give a "
+                "data-root with some or set evaluation=stations"
+            )
+        if settings.weights == "auto":
+            source, _ = resolve_auto(settings.backbone, self.index.synthetic)
+            settings = settings.with_(weights=source)
+        self.model = PatchCore(settings)
+
+    def run(self, outcome: Outcome) -> None:
+        """Fill `outcome.counts`: the same numbers as the stations' counts of the same images.
+
+        Raises
+        ------
+        InputError
+            If the weights here are not the stations'.
+        """
+        started = time.monotonic()
+        model = self.model
+        if outcome.space is None or model.space.fingerprint != outcome.space.fingerprint:
+            raise InputError(
+                f"evaluation=server: the server's feature space {model.space.describe()} is not "
+                f"the stations' {outcome.space.describe() if outcome.space else 'unknown one'}"
+            )
+        for name, rows in outcome.rows.items():
+            model.set_bank(name, rows)
+        held = outcome.categories()
+        for category in self.index.categories:
+            samples = self.index.select("test", category)
+            if category not in held:
+                outcome.note(f"the server's {category} was not judged: no station holds that part")
+            elif SHARED not in outcome.banks and category not in outcome.banks:
+                outcome.without_bank.add(category)
+            elif samples:
+                outcome.counts[category] = evaluate_samples(
+                    model, self.index, samples, EvaluationCounts()
+                )
+        outcome.add_seconds("score", time.monotonic() - started)

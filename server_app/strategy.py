@@ -36,7 +36,7 @@ from server_app.checks import check_build_reply, check_score_reply
 from server_app.outcome import GlobalBank, Outcome
 from server_app.plan import BankPlan, make_plan, parts_needed
 from server_app.post import Answered, Post, Request
-from server_app.roster import Participant, Roster, admit
+from server_app.roster import Participant, Roster, admit, feature_dim
 
 Rows = NDArray[Any]
 
@@ -116,7 +116,7 @@ class FederatedCoreset(Strategy):
                 _take_survey(answer.sender, survey)
         outcome.space = admit(roster)
         roster.require_quorum("the survey")
-        outcome.feature_dim = next(iter(outcome.surveys.values())).feature_dim
+        outcome.feature_dim = feature_dim(self.settings.backbone, self.settings.layer_names)
         outcome.plan = make_plan(outcome.surveys, self.settings)
         if not outcome.plan.banks:
             raise RunError("no station holds a training image; there is nothing to build from")
@@ -297,7 +297,11 @@ class FederatedCoreset(Strategy):
             try:
                 arrays = select_prefix(COUNTS, take_arrays(answer.content))
                 counts = check_score_reply(
-                    reply, arrays, survey, score_images=self.settings.evaluation == "stations"
+                    reply,
+                    arrays,
+                    survey,
+                    banks=outcome.banks,
+                    score_images=self.settings.evaluation == "stations",
                 )
             except MalformedReplyError as error:
                 answer.sender.leave("refused", f"sent unusable counts: {error}")
