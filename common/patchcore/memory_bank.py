@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from common.patchcore._bound_search import BoundSearch
+
+#: Numbers to be compared up to which the plain loop takes about a second at most.
+_PLAIN_WORK = 500_000_000
 
 
 class MemoryBank:
@@ -12,17 +20,35 @@ class MemoryBank:
     Parameters
     ----------
     rows : array of shape (m, d), float32
+    threads : int, optional
+        How many threads search; by default the CPUs that this process may use.
 
     Raises
     ------
     ValueError
         If `rows` is empty, not two-dimensional or holds a non-finite value.
+
+    Notes
+    -----
+    Exact: the distances are direct differences in float64, bit for bit the same whatever the
+    way, the threads or the number of queries at a time. Small work is done by a plain loop. From
+    about a second of it on, float32 products rule rows out; after more, the bank's principal
+    components may do so with a fraction of the products, if a trial on the queries at hand finds
+    them worth it.
+
+    Peak memory beside rows and queries: at most two more copies of the rows and 10 MB a
+    thread, whatever the number of queries.
     """
 
-    def __init__(self, rows: NDArray[np.float32]) -> None:
+    def __init__(self, rows: NDArray[np.float32], threads: int | None = None) -> None:
         self.rows = _checked(rows, "rows")
         if self.rows.size == 0:
             raise ValueError(f"a memory bank needs rows, got shape {self.rows.shape}")
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
+        self.threads = threads
+        self._work = 0
+        self._search: BoundSearch | None = None
 
     def nearest(
         self, queries: NDArray[np.float32], k: int = 1
@@ -38,7 +64,7 @@ class MemoryBank:
         Returns
         -------
         distances : array of shape (q,) if `k` is 1, else (q, k), float64
-            Euclidean, from direct differences in float64.
+            Euclidean.
         indices : array of the same shape, int64
             Ties go to the lowest index.
 
@@ -53,26 +79,47 @@ class MemoryBank:
             raise ValueError(f"queries have {queries.shape[1]} columns, the bank has {d}")
         if not 1 <= k <= m:
             raise ValueError(f"k must be from 1 to {m}, got {k}")
+        self._work += len(queries) * self.rows.size
+        if self._work <= _PLAIN_WORK:
+            squared, indices = self._plain_loop(queries, k)
+        else:
+            squared, indices = self._compiled_search().nearest(queries, k)
+        distances = np.sqrt(squared)
+        return (distances[:, 0], indices[:, 0]) if k == 1 else (distances, indices)
+
+    def _compiled_search(self) -> BoundSearch:
+        """Return the fast search, made when it is first worth it."""
+        if self._search is None:
+            # Imported here: compiling takes seconds (once per machine).
+            from common.patchcore._bound_search import BoundSearch
+
+            self._search = BoundSearch(self.rows, self.threads)
+        return self._search
+
+    def _plain_loop(
+        self, queries: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Measure every row for every query: what the fast search must equal."""
+        m, d = self.rows.shape
         squared = np.empty((len(queries), k))
         indices = np.empty((len(queries), k), dtype=np.int64)
         step = max(1, (1 << 17) // d)
-        row_distances = np.empty(m)
+        measured = np.empty(m)
         for i, query in enumerate(queries):
             target = query.astype(np.float64)
             for begin in range(0, m, step):
                 difference = self.rows[begin : begin + step] - target
-                row_distances[begin : begin + step] = (difference**2).sum(axis=1)
-            order = np.argsort(row_distances, kind="stable")[:k]
-            indices[i], squared[i] = order, row_distances[order]
-        distances = np.sqrt(squared)
-        return (distances[:, 0], indices[:, 0]) if k == 1 else (distances, indices)
+                measured[begin : begin + step] = (difference**2).sum(axis=1)
+            order = np.argsort(measured, kind="stable")[:k]
+            indices[i], squared[i] = order, measured[order]
+        return squared, indices
 
 
 def _checked(rows: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     """Return the rows as a C-contiguous float32 array, or say what is wrong with them."""
     if np.ndim(rows) != 2:
         raise ValueError(f"{name} must be two-dimensional, its shape is {np.shape(rows)}")
-    array = np.ascontiguousarray(rows, dtype=np.float32)
+    array = np.require(rows, dtype=np.float32, requirements=["C", "A"])
     for begin in range(0, len(array), 4096):
         if not np.isfinite(array[begin : begin + 4096]).all():
             raise ValueError(f"{name} holds a non-finite value")

@@ -1,0 +1,189 @@
+"""Exact nearest neighbours through a filter: products rule rows out, float64 measures the rest."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.patchcore._blas import one_blas_thread, usable_threads
+from common.patchcore._filters import Filter, FrameFilter, fit_principal
+from common.patchcore._frame import Tolerance, fit_frame
+from common.patchcore._kernels import summation_plan
+from common.patchcore._search_kernels import search
+
+_QUERIES = 512
+_ROWS = 4096
+_TRIAL_WORK = 10_000_000_000  # products of a plain search that cost about as much as the trial
+_TRIAL_QUERIES = 128
+_TRIAL_ROWS = 2048
+_TRIAL_COMPONENTS = (31, 63, 127, 255)
+
+# Nanoseconds, roughly, on any recent processor: only their ratios matter, and only for the choice.
+_PRODUCT = 0.02  # one multiply-add of a matrix product
+_SCAN = 0.2  # looking at one product
+_WORTH = 0.8  # of the plain cost: a new table must gain something for certain
+_FETCH = 50.0  # reaching a row
+_NUMBER = 0.25  # each of the numbers to be compared with it
+
+
+class _Table:
+    """The bank's vectors under one filter, as the products need them."""
+
+    def __init__(self, rows: NDArray[np.float32], chosen: Filter) -> None:
+        self.filter = chosen
+        self.vectors, norms, drifts = chosen.vectors(rows)
+        self.vectors *= -2  # exact
+        self.offsets = (norms**2).astype(np.float32)
+        self.most = float(norms.max()) * (1 + 1e-6)
+        self.drift = float(drifts.max())
+        self.tolerance = Tolerance.of(chosen.width)
+
+
+class BoundSearch:
+    """Search one bank; the way is chosen by a trial, the result does not depend on it.
+
+    Parameters
+    ----------
+    rows : array of shape (m, d), float32, C-contiguous, finite
+    threads : int, optional
+
+    Notes
+    -----
+    Memory beside the rows: one float32 copy of them in the frame, a share (p + 1) / d of another
+    once the bound by p principal components is in use, and about 10 MB a thread.
+    """
+
+    def __init__(self, rows: NDArray[np.float32], threads: int | None = None) -> None:
+        m, d = rows.shape
+        self.rows = rows
+        self.threads = usable_threads(threads)
+        self.frame = fit_frame(rows)
+        self.plan = summation_plan(d)
+        self.direct = Tolerance.of(d).direct
+        # Float32 differences of the rows as they are must neither overflow nor lose their digits.
+        usual = 2.0**-60 <= self.frame.scale <= 2.0**60 and np.abs(self.frame.mean).max() < 2.0**60
+        self.direct_scale = np.float32(self.frame.scale if usual else 0)
+        self.plain = _Table(rows, FrameFilter(self.frame))
+        self.bound: _Table | None = None
+        self.work = 0
+        # The share of rows left from which on the plain products cost less than measuring them.
+        self.worth_measuring = d * _PRODUCT / (_FETCH + _NUMBER * d)
+        self.tried = m < 1024 or d < 128
+
+    def nearest(
+        self, queries: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return squared distances and indices, both (q, k), nearest first."""
+        self.work += len(queries) * self.rows.size
+        with one_blas_thread(), np.errstate(invalid="ignore", over="ignore"):
+            if not self.tried and self.work >= _TRIAL_WORK and len(queries) >= _TRIAL_QUERIES:
+                self.tried = True
+                sample = queries[:: len(queries) // _TRIAL_QUERIES]
+                self._choose_filter(np.ascontiguousarray(sample), k)
+            return self._search(queries, k)
+
+    def _search(
+        self, queries: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Search with the present table, blocks of queries side by side."""
+        squared = np.full((len(queries), k), np.inf)
+        indices = np.full((len(queries), k), -1, dtype=np.int64)
+        # Small enough that every thread has a block; never so small that products are slow.
+        size = min(_QUERIES, max(64, -(-len(queries) // self.threads)))
+        blocks = [slice(i, i + size) for i in range(0, len(queries), size)]
+
+        def work(block: slice) -> None:
+            self._search_block(queries[block], squared[block], indices[block])
+
+        if self.threads == 1 or len(blocks) == 1:
+            for block in blocks:
+                work(block)
+        else:
+            with ThreadPoolExecutor(self.threads) as workers:
+                list(workers.map(work, blocks))
+        return squared, indices
+
+    def _search_block(
+        self,
+        queries: NDArray[np.float32],
+        squared: NDArray[np.float64],
+        indices: NDArray[np.int64],
+    ) -> None:
+        """Search for one block of queries; those that the bound fails go the plain way."""
+        if self.bound is None:
+            self._scan_table(self.plain, 1.0, queries, squared, indices)
+            return
+        failed = self._scan_table(self.bound, self.worth_measuring, queries, squared, indices)
+        if len(failed):
+            again, places = squared[failed], indices[failed]
+            again[:], places[:] = np.inf, -1
+            self._scan_table(self.plain, 1.0, queries[failed], again, places)
+            squared[failed], indices[failed] = again, places
+
+    def _scan_table(
+        self,
+        table: _Table,
+        most_left: float,
+        queries: NDArray[np.float32],
+        squared: NDArray[np.float64],
+        indices: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """Go through one table; return the queries of which too large a share of rows is left."""
+        vectors, norms, drifts = table.filter.vectors(queries)
+        given_up = np.zeros(len(queries), dtype=np.bool_)
+        flat = np.empty(len(queries) * min(_ROWS, len(self.rows)), dtype=np.float32)
+        for begin in range(0, len(self.rows), _ROWS):
+            part = table.vectors[begin : begin + _ROWS]
+            products = flat[: len(queries) * len(part)].reshape(len(queries), len(part))
+            np.matmul(vectors, part.T, out=products)
+            search(
+                queries,
+                norms,
+                drifts + table.drift,
+                products,
+                table.offsets[begin : begin + _ROWS],
+                table.most,
+                self.rows,
+                begin,
+                self.plan,
+                self.frame.scale**2,
+                table.tolerance.product,
+                self.direct,
+                self.direct_scale,
+                math.ceil(most_left * len(part)),
+                given_up,
+                squared,
+                indices,
+            )
+        return np.flatnonzero(given_up)
+
+    def _choose_filter(self, queries: NDArray[np.float32], k: int) -> None:
+        """Count what each filter would leave to be measured, and keep the cheapest.
+
+        Counts and typical costs decide, not a stopwatch: another process on the machine must
+        not tip the choice for good.
+        """
+        m, d = self.rows.shape
+        farthest = np.sqrt(self._search(queries, k)[0][:, -1]) * self.frame.scale
+        counts = [count for count in _TRIAL_COMPONENTS if count < min(d // 2, m)]
+        principal = fit_principal(self.rows, self.frame, counts[-1])
+        sample = np.ascontiguousarray(self.rows[:: max(1, m // _TRIAL_ROWS)])
+        plain = d * _PRODUCT + _SCAN
+        best, cheapest = 0, plain * _WORTH
+        for count in counts:
+            chosen = principal.leading(count)
+            near, norms, drifts = chosen.vectors(sample)
+            far, lengths, slips = chosen.vectors(queries)
+            squared = norms**2 + (lengths**2)[:, None] - 2.0 * (far @ near.T)
+            reach = farthest + slips + drifts.max()
+            left = (squared <= (reach**2)[:, None]).mean(axis=1)
+            failed = left > self.worth_measuring
+            rest = np.where(failed, plain, left * (_FETCH + _NUMBER * d)).mean()
+            cost = (count + 1) * _PRODUCT + _SCAN + float(rest)
+            if cost < cheapest:
+                best, cheapest = count, cost
+        if best:
+            self.bound = _Table(self.rows, principal.leading(best))
