@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numba
@@ -16,12 +17,13 @@ BLOCK_SIZE = 2**24
 class _Block:
     """Scores in a buffer: `size` of them, of which those from `sorted_from` on ascend.
 
-    What lies before is unsorted and below all that is sorted.
+    What lies before is unsorted and below `lowest`; all that is sorted is not.
     """
 
     scores: NDArray[np.float32]
-    size: int
-    sorted_from: int
+    size: int = 0
+    sorted_from: int = 0
+    lowest: float = math.inf
 
 
 class NormalScores:
@@ -64,22 +66,25 @@ class NormalScores:
         below, not_above : arrays of shape (m,), int64
             Changed in place.
         """
+        below_all = 0
         for block in self._blocks:
-            bound = move_to_end(block.scores, block.sorted_from, levels[0])
-            block.scores[bound : block.sorted_from].sort()
-            block.sorted_from = bound
-            below += bound
-            not_above += bound
-            count_below(block.scores[bound : block.size], levels, below, not_above)
+            if levels[0] < block.lowest:
+                bound = move_to_end(block.scores, block.sorted_from, levels[0])
+                block.scores[bound : block.sorted_from].sort()
+                block.sorted_from, block.lowest = bound, float(levels[0])
+            below_all += block.sorted_from
+            count_below(block.scores[block.sorted_from : block.size], levels, below, not_above)
+        below += below_all
+        not_above += below_all
 
     def _block_with_room(self, size: int) -> _Block:
-        """A block that takes `size` more scores; nothing is added behind sorted scores."""
+        """A block that takes `size` more scores; nothing is added to one that was sorted."""
         if self._blocks:
             last = self._blocks[-1]
-            if last.sorted_from == last.size and last.scores.size - last.size >= size:
+            if math.isinf(last.lowest) and last.scores.size - last.size >= size:
                 return last
         # The buffer takes memory only as it is filled.
-        self._blocks.append(_Block(np.empty(max(BLOCK_SIZE, size), dtype=np.float32), 0, 0))
+        self._blocks.append(_Block(np.empty(max(BLOCK_SIZE, size), dtype=np.float32)))
         return self._blocks[-1]
 
 
