@@ -7,6 +7,7 @@ that are not listed there; a test keeps the two equal.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -18,6 +19,39 @@ Value = str | int | float | bool
 
 BACKBONES: Final = ("wide_resnet50_2", "resnet18", "resnet34", "resnet50", "resnet101")
 LAYERS: Final = ("layer1", "layer2", "layer3", "layer4")
+_SMALLEST_IMAGE: Final = 32
+
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "partition": ("iid", "category", "dirichlet"),
+    "backbone": BACKBONES,
+    "precision": ("float32", "bfloat16"),
+    "bank_scope": ("shared", "category"),
+    "aggregation": ("federated_coreset", "diversity_preserving", "concatenate"),
+    "wire_dtype": ("float16", "float32"),
+    "evaluation": ("stations", "server"),
+}
+
+_RANGES: Final[dict[str, tuple[float, float]]] = {
+    "num_stations": (1, 10_000),
+    "dirichlet_alpha": (1e-6, 1e6),
+    "neighborhood_size": (1, 99),
+    "image_size": (0, 8192),
+    "batch_size": (1, 4096),
+    "num_workers": (0, 256),
+    "local_coreset_ratio": (1e-6, 1.0),
+    "coreset_projection": (0, 65536),
+    "global_bank_size": (1, 100_000_000),
+    "oversample_factor": (1.0, 1000.0),
+    "min_station_share": (0.0, 1.0),
+    "num_server_rounds": (1, 1000),
+    "min_stations": (0, 10_000),
+    "round_timeout": (1, 30 * 24 * 3600),
+    "max_station_share": (1e-6, 1.0),
+    "calibration_fraction": (0.0, 0.9),
+    "target_false_alarm_rate": (1e-9, 1 - 1e-9),
+    "seed": (0, 2**63 - 1),
+}
+"""Smallest and largest value of each number, both included."""
 
 
 @dataclass(frozen=True)
@@ -93,49 +127,32 @@ class Settings:
     output_dir: str = "outputs/run"
 
     def __post_init__(self) -> None:
-        """Refuse values that no run can use, naming the key."""
-        _one_of("partition", self.partition, ("iid", "category", "dirichlet"))
-        _one_of("backbone", self.backbone, BACKBONES)
-        _one_of("precision", self.precision, ("float32", "bfloat16"))
-        _one_of("bank-scope", self.bank_scope, ("shared", "category"))
-        _one_of(
-            "aggregation",
-            self.aggregation,
-            ("federated_coreset", "diversity_preserving", "concatenate"),
-        )
-        _one_of("wire-dtype", self.wire_dtype, ("float16", "float32"))
-        _one_of("evaluation", self.evaluation, ("stations", "server"))
-        if self.device not in ("auto", "cpu", "cuda") and not self.device.startswith("cuda:"):
+        """Bring every value to its setting's kind; refuse what no run can use, naming the key."""
+        for field in fields(self):
+            value = _cast(_key(field.name), getattr(self, field.name), field.default)
+            object.__setattr__(self, field.name, value)
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise _refused(_key(name), getattr(self, name), "one of " + ", ".join(allowed))
+        for name, (low, high) in _RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise _refused(_key(name), getattr(self, name), f"a number from {low} to {high}")
+        for key in ("weights", "output_dir"):
+            if not getattr(self, key).strip():
+                raise _refused(_key(key), getattr(self, key), "a name or a path")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device, re.ASCII):
             raise _refused("device", self.device, "auto, cpu, cuda or cuda:N")
-        for name in self.layer_names:
-            _one_of("layers", name, LAYERS)
-        if not self.layer_names or list(self.layer_names) != sorted(set(self.layer_names)):
-            raise _refused(
-                "layers", self.layers, "distinct layers from shallow to deep, as layer2,layer3"
-            )
-        _between("num-stations", self.num_stations, 1, 10_000)
-        _between("dirichlet-alpha", self.dirichlet_alpha, 1e-6, 1e6)
-        _between("neighborhood-size", self.neighborhood_size, 1, 99)
+        names = list(self.layer_names)
+        if not names or not set(names) <= set(LAYERS) or names != sorted(set(names)):
+            expected = f"some of {', '.join(LAYERS)}, from shallow to deep, as layer2,layer3"
+            raise _refused("layers", self.layers, expected)
         if self.neighborhood_size % 2 == 0:
             raise _refused("neighborhood-size", self.neighborhood_size, "an odd number")
-        if self.image_size != 0:
-            _between("image-size", self.image_size, 32, 8192)
-        _between("batch-size", self.batch_size, 1, 4096)
-        _between("num-workers", self.num_workers, 0, 256)
-        _between("local-coreset-ratio", self.local_coreset_ratio, 1e-6, 1.0)
-        _between("coreset-projection", self.coreset_projection, 0, 65536)
-        _between("global-bank-size", self.global_bank_size, 1, 100_000_000)
-        _between("oversample-factor", self.oversample_factor, 1.0, 1000.0)
-        _between("min-station-share", self.min_station_share, 0.0, 1.0)
-        _between("num-server-rounds", self.num_server_rounds, 1, 1000)
-        _between("min-stations", self.min_stations, 0, 10_000)
-        _between("round-timeout", self.round_timeout, 1, 30 * 24 * 3600)
-        _between("max-station-share", self.max_station_share, 1e-6, 1.0)
-        _between("calibration-fraction", self.calibration_fraction, 0.0, 0.9)
-        _between("target-false-alarm-rate", self.target_false_alarm_rate, 1e-9, 1 - 1e-9)
-        _between("seed", self.seed, 0, 2**63 - 1)
-        if self.score_percentile is not None:
-            _between("image-score", self.score_percentile, 0.0, 100.0)
+        if 0 < self.image_size < _SMALLEST_IMAGE:
+            raise _refused("image-size", self.image_size, f"0, or at least {_SMALLEST_IMAGE}")
+        percentile = self.score_percentile
+        if percentile is not None and not 0 <= percentile <= 100:
+            raise _refused("image-score", self.image_score, "a percentile from 0 to 100")
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -156,7 +173,7 @@ class Settings:
 
     def to_run_config(self) -> dict[str, Value]:
         """All settings under their kebab-case names, as Flower takes them."""
-        return {name.replace("_", "-"): value for name, value in asdict(self).items()}
+        return {_key(name): value for name, value in asdict(self).items()}
 
     @classmethod
     def from_run_config(cls, run_config: Mapping[str, Value]) -> Settings:
@@ -176,13 +193,13 @@ class Settings:
             On an unknown key (the nearest known one is suggested), a value of the wrong kind or a
             value that no run can use.
         """
-        known = {field.name: field for field in fields(cls)}
+        known = {field.name for field in fields(cls)}
         values: dict[str, Any] = {}
         for key, value in run_config.items():
             name = key.replace("-", "_")
             if name not in known:
                 raise InputError(f"unknown setting {key!r}{_suggest(key)}")
-            values[name] = _cast(key, value, type(known[name].default))
+            values[name] = value
         return cls(**values)
 
     def override(self, assignments: list[str]) -> Settings:
@@ -215,9 +232,12 @@ class Settings:
         return self.with_(weights=weights, data_root=data_root, output_dir=output_dir)
 
 
-def _cast(key: str, value: Value, kind: type) -> Value:
+def _cast(key: str, value: Any, default: Any) -> Value:
     """Turn a value into the kind of the setting's default."""
+    kind = type(default)
     if kind is str:
+        if isinstance(value, bool) or not isinstance(value, str | int | float | Path):
+            raise _refused(key, value, "text")
         return str(value)
     if kind is bool:
         if isinstance(value, bool):
@@ -233,27 +253,23 @@ def _cast(key: str, value: Value, kind: type) -> Value:
             return number
         if number != int(number):
             raise ValueError
-        return int(value) if not isinstance(value, float) else int(number)
-    except (ValueError, OverflowError):
+        # A float cannot hold every whole number, so those that came as text or int are kept.
+        return int(number) if isinstance(value, float) else int(value)
+    except (TypeError, ValueError, OverflowError):
         wanted = "a whole number" if kind is int else "a number"
         raise _refused(key, value, wanted) from None
 
 
 def _suggest(key: str) -> str:
-    known = [field.name.replace("_", "-") for field in fields(Settings)]
+    known = [_key(field.name) for field in fields(Settings)]
     near = difflib.get_close_matches(key, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; known ones are: {', '.join(known)}"
 
 
+def _key(name: str) -> str:
+    """Name of a field in the run config."""
+    return name.replace("_", "-")
+
+
 def _refused(key: str, found: object, expected: str) -> InputError:
     return InputError(f"setting {key}: found {found!r}, expected {expected}")
-
-
-def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise _refused(key, value, "one of " + ", ".join(allowed))
-
-
-def _between(key: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise _refused(key, value, f"a number from {low:g} to {high:g}")
