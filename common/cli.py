@@ -12,7 +12,6 @@ import typer
 from rich.console import Console
 
 from common import __version__
-from common.analysis.report import write_report
 from common.commands import data, demo, runs
 from common.commands.shared import console
 from common.errors import FedPatchCoreError
@@ -52,6 +51,8 @@ def report(
 
     Example: fedpatchcore report outputs/centralized outputs/iid --out outputs
     """
+    from common.analysis.report import write_report
+
     path = write_report(folders, out or folders[0])
     console.print(f"Written: {path}", highlight=False)
 

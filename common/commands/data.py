@@ -10,9 +10,6 @@ from rich.table import Table
 
 from common.commands.shared import console, open_data, progress_bar
 from common.config import Settings
-from common.data.partition import compute_partition_stats, make_partition
-from common.data.split import lay_out
-from common.data.synthetic import write_synthetic
 
 
 def synth(
@@ -28,6 +25,8 @@ def synth(
 
     Example: fedpatchcore synth data/synthetic --images 20 --size 128
     """
+    from common.data.synthetic import write_synthetic
+
     with progress_bar("drawing") as show:
         summary = write_synthetic(
             folder,
@@ -61,6 +60,9 @@ def split(
 
     Example: fedpatchcore split data/autovi --partition category --stations 5 --out plant/
     """
+    from common.data.partition import compute_partition_stats, make_partition
+    from common.data.split import lay_out
+
     settings = Settings(
         partition=partition, num_stations=stations, seed=seed, dirichlet_alpha=alpha
     )

@@ -11,15 +11,10 @@ import typer
 from rich.panel import Panel
 from rich.table import Table
 
-from common.analysis import create_comparison_table
-from common.analysis.report import write_report
-from common.baseline import run_baseline
 from common.commands.runs import federate_with
 from common.commands.shared import SetOption, console, make_settings, progress_bar, settle_weights
 from common.data.layout import index_data
-from common.data.synthetic import write_synthetic
 from common.errors import InputError
-from common.evaluation import load_metrics
 
 IMAGES: Final = 12
 SIZE: Final = 96
@@ -39,6 +34,10 @@ def demo(
 
     Example: fedpatchcore demo --out outputs/demo
     """
+    from common.analysis.report import write_report
+    from common.baseline import run_baseline
+    from common.data.synthetic import write_synthetic
+
     started = time.monotonic()
     _clear(out)
     data = out / "data"
@@ -85,6 +84,9 @@ def demo(
 
 
 def _print_comparison(runs: dict[str, Path], random_weights: bool) -> None:
+    from common.analysis import create_comparison_table
+    from common.evaluation import load_metrics
+
     results = {}
     for folder in runs.values():
         results.update(load_metrics(folder))

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from common.baseline import run_baseline
 from common.commands.shared import (
     SetOption,
     console,
@@ -23,11 +22,7 @@ from common.commands.shared import (
 )
 from common.config import Settings
 from common.data.layout import index_data
-from common.data.partition import make_partition
 from common.errors import InputError, RunError
-from common.evaluation import read_kinds
-from common.evaluation_run import EvaluateOptions, evaluate_maps, evaluate_model
-from common.simulation import run_simulation
 
 DataArgument = Annotated[Path, typer.Argument(help="Data folder, AutoVI or MVTec layout.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run.")]
@@ -46,6 +41,9 @@ def baseline(data: DataArgument, out: OutOption, changes: SetOption = None) -> N
     )
     index = index_data(data)
     settings = settle_weights(settings, index.synthetic)
+
+    from common.baseline import run_baseline
+
     with progress_bar("baseline") as show:
         result = run_baseline(
             settings,
@@ -81,6 +79,9 @@ def federate(
 
 def federate_with(settings: Settings) -> None:
     """Look data and weights over, then run the simulation."""
+    from common.data.partition import make_partition
+    from common.simulation import run_simulation
+
     index = open_data(Path(settings.data_root))
     make_partition(
         index.samples,
@@ -130,6 +131,10 @@ def evaluate(
     if maps is not None and export_maps is not None:
         raise InputError("--export-maps writes a model's maps; --maps brings maps: use one of them")
     index = open_data(paths[-1])
+
+    from common.evaluation import read_kinds
+    from common.evaluation_run import EvaluateOptions, evaluate_maps, evaluate_model
+
     options = EvaluateOptions(
         method=method,
         export_maps=export_maps,

@@ -1,4 +1,8 @@
-"""What several commands need: settings from options, preflight, progress, summary tables."""
+"""What several commands need: settings from options, preflight, progress, summary tables.
+
+Here and in the commands themselves, whatever takes seconds to import (torch, matplotlib) is
+imported where it is used: `fedpatchcore --help` and a wrong path answer at once.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,6 @@ from common.config import Settings
 from common.data.images import verify_images
 from common.data.layout import DataIndex, index_data
 from common.errors import InputError
-from common.evaluation import load_metrics
-from common.patchcore.weights import fetch_imagenet, imagenet_file, load_weights, resolve_auto
 
 console = Console()
 FETCH_SECONDS = 300.0
@@ -69,6 +71,8 @@ def settle_weights(
     InputError
         If real data are to be judged and there are no weights.
     """
+    from common.patchcore.weights import fetch_imagenet, imagenet_file, load_weights, resolve_auto
+
     if settings.weights in ("auto", "imagenet") and not imagenet_file(settings.backbone).is_file():
         console.print(f"Looking for the ImageNet weights of {settings.backbone} ...", style="dim")
         fetch_imagenet(settings.backbone, patience)
@@ -104,6 +108,8 @@ def progress_bar(description: str) -> Iterator[Any]:
 
 def metrics_table(folder: Path, title: str) -> Table | None:
     """The headline metrics of a run folder; None if it has none."""
+    from common.evaluation import load_metrics
+
     if not (folder / "evaluation" / "metrics").is_dir():
         return None
     table = Table(title=title, title_justify="left")
@@ -132,6 +138,8 @@ def _headline(metrics: Mapping[str, Any]) -> list[str]:
 
 def print_missing(folder: Path) -> None:
     """Name what could not be computed, with its reason."""
+    from common.evaluation import load_metrics
+
     if not (folder / "evaluation" / "metrics").is_dir():
         return
     for categories in load_metrics(folder).values():
