@@ -72,21 +72,27 @@ def row_budgets(
 def apportion(total: int, shares: Sequence[float], limits: Sequence[int]) -> list[int]:
     """Divide `total` in proportion to `shares`, never above `limits`, by largest remainders.
 
-    What one cannot take goes to the others; ties go to the first. The sum is
-    min(total, sum(limits)).
+    Whoever is at the limit takes just that, and the others share the rest in proportion; ties go
+    to the first. The sum is min(total, sum(limits)).
     """
-    given = [0] * len(shares)
-    while sum(given) < min(total, sum(limits)):
-        open_ = [i for i in range(len(shares)) if given[i] < limits[i]]
+    given = list(limits)
+    open_ = list(range(len(shares)))
+    left = min(total, sum(limits))
+    while open_:
         weights = np.array([shares[i] for i in open_], dtype=np.float64)
         weights = weights / weights.sum() if weights.sum() else np.full(len(open_), 1 / len(open_))
-        left = min(total, sum(limits)) - sum(given)
         exact = left * weights
-        portions = np.floor(exact + 1e-9).astype(int)
-        for i in np.argsort(portions - exact, kind="stable")[: left - portions.sum()]:
-            portions[i] += 1
-        for i, portion in zip(open_, portions.tolist(), strict=True):
-            given[i] = min(limits[i], given[i] + portion)
+        full = [i for i, portion in zip(open_, exact, strict=True) if portion >= limits[i]]
+        if not full:
+            # No portion reaches its limit, so rounding one of them up cannot pass it.
+            portions = np.floor(exact + 1e-9).astype(int)
+            for i in np.argsort(portions - exact, kind="stable")[: left - portions.sum()]:
+                portions[i] += 1
+            for i, portion in zip(open_, portions.tolist(), strict=True):
+                given[i] = portion
+            break
+        left -= sum(limits[i] for i in full)
+        open_ = [i for i in open_ if i not in full]
     return given
 
 

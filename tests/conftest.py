@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: what a test needs from the machine, and what is required to be there."""
+"""Fixtures shared by all tests: what they need from the machine, and what must be there."""
 
 from __future__ import annotations
 
@@ -26,3 +26,21 @@ def test_data() -> Path:
     if not (path / "parts").is_dir():
         missing("data", f"FEDPATCHCORE_TEST_DATA={folder} has no folder parts/")
     return path
+
+
+@pytest.fixture
+def flower_task() -> None:
+    """Let `Message(...)` be built outside a Flower task; an internal of Flower, so only here."""
+    from flwr.supercore.task_identity import TaskIdentity
+
+    TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The synthetic data set at its smallest: 24 training and 40 test images of 6 parts."""
+    from common.data.synthetic import write_synthetic
+
+    root = tmp_path_factory.mktemp("tiny") / "data"
+    write_synthetic(root, images=4, size=32)
+    return root
