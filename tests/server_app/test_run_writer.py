@@ -1,0 +1,141 @@
+"""Where a run is written, and what it says of those who were not in to the end."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from server_cases import roster, settings, space, survey
+
+from common.messages import CategoryCounts
+from server_app.outcome import GlobalBank, Outcome
+from server_app.plan import make_plan
+from server_app.run_writer import method_name, run_folder, write_outcome
+
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def outcome_of(*surveys: Any, **changes: Any) -> Outcome:
+    outcome = Outcome(roster(*surveys, **changes), space=space(), feature_dim=4)
+    outcome.plan = make_plan(outcome.surveys, outcome.roster.settings)
+    names = np.array([reply.station for reply in surveys])
+    outcome.banks["shared"] = GlobalBank(np.ones((len(names), 4), np.float16), names)
+    for participant in outcome.roster.all():
+        participant.rows_chosen = 1
+    return outcome
+
+
+def write(outcome: Outcome, out: Path, **changes: Any) -> tuple[Path, dict[str, Any]]:
+    chosen = settings(output_dir=str(out), data_root="/plant/parts", weights="/w/own.pth")
+    folder = write_outcome(chosen, outcome, run_id=77, started=START, **changes)
+    return folder, json.loads((folder / "run.json").read_text())
+
+
+@pytest.fixture
+def plain_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave pictures and page out, which have tests of their own and take seconds."""
+    monkeypatch.setattr("common.run_output.write_run_plots", lambda folder: [])
+    monkeypatch.setattr("common.run_output.write_report", lambda folders, out: out)
+
+
+pytestmark = pytest.mark.usefixtures("plain_files")
+
+
+def test_a_simulation_writes_to_its_output_dir_whatever_the_servers_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDPATCHCORE_RUNS", str(tmp_path / "plant"))
+    chosen = settings(output_dir=str(tmp_path / "mine"))
+    assert run_folder(chosen, 77, deployed=False) == tmp_path / "mine"
+    assert run_folder(chosen, 77, deployed=True) == tmp_path / "plant" / "77"
+    monkeypatch.delenv("FEDPATCHCORE_RUNS")
+    assert run_folder(chosen, 77, deployed=True) == Path.home() / ".fedpatchcore/runs/77"
+
+
+def test_a_plant_run_that_failed_before_any_answer_ignores_output_dir_and_names_no_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDPATCHCORE_RUNS", str(tmp_path / "plant"))
+    folder, run = write(
+        Outcome(roster()), tmp_path / "mine", deployed=True, error="no images in /plant/x: empty"
+    )
+    assert folder == tmp_path / "plant" / "77"
+    assert not (tmp_path / "mine").exists()
+    assert (run["status"], run["error"]) == ("failed", "no images in <path>: empty")
+    assert run["settings"]["data-root"] == run["settings"]["output-dir"] == ""
+    assert run["settings"]["weights"] == "auto"
+    assert (run["feature_space"], run["bank"], run["stations"]) == (None, None, [])
+    assert run["data"] == {"synthetic": None, "categories": []}
+
+
+def test_method_names() -> None:
+    assert method_name(settings(partition="dirichlet"), real=False) == "federated_dirichlet"
+    assert method_name(settings(partition="dirichlet"), real=True) == "federated"
+
+
+def test_run_files_of_real_stations_hold_no_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDPATCHCORE_RUNS", str(tmp_path / "runs"))
+    folder, run = write(outcome_of(survey("a", real=True), survey("b", real=True)), tmp_path)
+    assert run["method"] == "federated"
+    for path in folder.rglob("*.json"):
+        assert "/plant" not in path.read_text()
+        assert "own.pth" not in path.read_text()
+
+
+def test_run_json_says_who_was_lost_and_what_of_theirs_stays(tmp_path: Path) -> None:
+    outcome = outcome_of(survey("a"), survey("b"), survey("c"), min_stations=1)
+    outcome.roster.by_node[99].leave("failed", "it raised an error")
+    outcome.roster.by_node[98].leave("refused", "sent NaN")
+    outcome.roster.by_node[98].rows_chosen = 0
+    _, run = write(outcome, tmp_path / "run")
+    assert {s["name"]: (s["status"], s["reason"]) for s in run["stations"]} == {
+        "a": ("used", None),
+        "b": ("failed", "it raised an error"),
+        "c": ("refused", "sent NaN"),
+    }
+    assert (
+        "used 1 of 3 stations; failed b: it raised an error; refused c: sent NaN" in run["notices"]
+    )
+    assert (
+        "b left after its rows had been merged: 1 of them are in the bank, its test images are not "
+        "counted"
+    ) in run["notices"]
+    assert run["flower_run_id"] == "77"
+    assert run["started"] == "2026-01-02T03:04:05+00:00"
+
+
+def test_what_cannot_be_judged_is_said(tmp_path: Path) -> None:
+    blind = survey("b").model_copy(
+        update={
+            "categories": {
+                "clip": CategoryCounts(images=4, held_out=0, test=0, patches=40),
+                "wire": CategoryCounts(images=0, held_out=0, test=3, patches=0),
+            }
+        }
+    )
+    outcome = outcome_of(blind)
+    outcome.without_bank = {"wire"}
+    folder, run = write(outcome, tmp_path / "run")
+    assert "nobody has test images of clip: it was not evaluated" in run["notices"]
+    assert "no bank for wire: no station trained on it" in run["notices"]
+    assert "no held-out good image of clip: it has no threshold" in run["notices"]
+    clip = json.loads(
+        (folder / "evaluation/metrics/federated_category/clip/metrics.json").read_text()
+    )
+    assert "localization.auc_spro" in clip["not_computed"]
+    assert "classification.auc_roc" in clip["not_computed"]
+    assert clip["counts"]["images"] == 0
+
+
+def test_a_failed_run_leaves_no_model_and_no_metrics(tmp_path: Path) -> None:
+    folder, run = write(outcome_of(survey("a")), tmp_path / "run", error="too few stations")
+    assert (run["status"], run["error"], run["bank"]) == ("failed", "too few stations", None)
+    assert not (folder / "model").exists()
+    assert not (folder / "evaluation").exists()
+    assert (folder / "contributions.json").is_file()
