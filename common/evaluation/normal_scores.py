@@ -12,17 +12,20 @@ from numpy.typing import NDArray
 BLOCK_SIZE = 2**24
 """Scores that are sorted at once (64 MB)."""
 
+RUN = 64
+"""Neighbouring pixels that are looked at together: mostly they share what is asked."""
+
 
 @dataclass
 class _Block:
-    """Scores in a buffer: `size` of them, of which those from `sorted_from` on ascend.
+    """Scores in a buffer: `size` of them, of which the first `n_sorted` ascend.
 
-    What lies before is unsorted and below `lowest`; all that is sorted is not.
+    Those are `lowest` or more; the rest is less and in no order.
     """
 
     scores: NDArray[np.float32]
     size: int = 0
-    sorted_from: int = 0
+    n_sorted: int = 0
     lowest: float = math.inf
 
 
@@ -49,7 +52,7 @@ class NormalScores:
             flat = np.ascontiguousarray(scores).ravel()
             end = copy_chosen(flat, np.ascontiguousarray(chosen).ravel(), block.scores, block.size)
         self.size += end - block.size
-        block.size = block.sorted_from = end
+        block.size = end
 
     def count_below(
         self,
@@ -69,11 +72,11 @@ class NormalScores:
         below_all = 0
         for block in self._blocks:
             if levels[0] < block.lowest:
-                bound = move_to_end(block.scores, block.sorted_from, levels[0])
-                block.scores[bound : block.sorted_from].sort()
-                block.sorted_from, block.lowest = bound, float(levels[0])
-            below_all += block.sorted_from
-            count_below(block.scores[block.sorted_from : block.size], levels, below, not_above)
+                block.n_sorted = move_to_front(block.scores, block.n_sorted, block.size, levels[0])
+                block.scores[: block.n_sorted].sort()
+                block.lowest = float(levels[0])
+            below_all += block.size - block.n_sorted
+            count_below(block.scores[: block.n_sorted], levels, below, not_above)
         below += below_all
         not_above += below_all
 
@@ -95,30 +98,41 @@ def copy_chosen(
     buffer: NDArray[np.float32],
     start: int,
 ) -> int:
-    """Copy the chosen scores into `buffer` from `start` on; returns where they end.
-
-    Writes every score and then moves on or not, so that there is no branch to predict.
-    """
+    """Copy the chosen scores into `buffer` from `start` on; returns where they end."""
     end = start
-    for position in range(scores.size):
-        buffer[end] = scores[position]
-        end += chosen[position]
+    for first in range(0, scores.size, RUN):
+        last = min(first + RUN, scores.size)
+        n_chosen = 0
+        for wanted in chosen[first:last]:
+            n_chosen += wanted
+        if n_chosen == last - first:
+            buffer[end : end + n_chosen] = scores[first:last]
+            end += n_chosen
+        elif n_chosen > 0:
+            # Writes every score and then moves on or not: there is no branch to predict.
+            for position in range(first, last):
+                buffer[end] = scores[position]
+                end += chosen[position]
     return end
 
 
 @numba.njit(nogil=True)
-def move_to_end(scores: NDArray[np.float32], size: int, lowest: np.float32) -> int:
-    """Reorder the first `size` scores so that those >= `lowest` come last; returns their start.
-
-    Always swaps, so that there is no branch to predict: about a nanosecond a score.
-    """
-    start = 0
-    for position in range(size):
-        score = scores[position]
-        scores[position] = scores[start]
-        scores[start] = score
-        start += score < lowest
-    return start
+def move_to_front(scores: NDArray[np.float32], start: int, size: int, lowest: np.float32) -> int:
+    """Reorder `scores[start:size]` so that those >= `lowest` come first; returns their end."""
+    end = start
+    for first in range(start, size, RUN):
+        last = min(first + RUN, size)
+        n_found = 0
+        for score in scores[first:last]:
+            n_found += score >= lowest
+        if n_found > 0:
+            # Swaps every score and then moves on or not, as above.
+            for position in range(first, last):
+                score = scores[position]
+                scores[position] = scores[end]
+                scores[end] = score
+                end += score >= lowest
+    return end
 
 
 @numba.njit(nogil=True)
