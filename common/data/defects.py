@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from common.data.images import unreadable
+from common.data.images import UNREADABLE, unreadable
 from common.data.regions import Region, saturation_area
 from common.errors import InputError
 
@@ -40,7 +41,7 @@ def read_defects_config(path: Path) -> DefectsConfig:
     Raises
     ------
     InputError
-        If it is not a list of complete entries with distinct grey values from 1 to 255.
+        If it is not a list of complete, usable entries with distinct grey values from 1 to 255.
     """
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
@@ -61,16 +62,22 @@ def read_defects_config(path: Path) -> DefectsConfig:
 
 def _entry(path: Path, number: int, entry: Any) -> DefectEntry:
     try:
-        name, value = str(entry["defect_name"]), entry["pixel_value"]
+        name, value = entry["defect_name"], entry["pixel_value"]
         threshold, relative = entry["saturation_threshold"], entry["relative_saturation"]
     except (KeyError, TypeError) as error:
         raise InputError(
             f"{path}: entry {number}: {error} is missing; expected defect_name, pixel_value, "
             "saturation_threshold and relative_saturation"
         ) from error
-    if not isinstance(value, int) or not 1 <= value <= 255:
+    if not isinstance(name, str) or not name:
+        raise InputError(f"{path}: entry {number}: defect_name {name!r}; expected a name")
+    if type(value) is not int or not 1 <= value <= 255:
         raise InputError(f"{path}: entry {number}: pixel_value {value!r}; expected 1 to 255")
-    if not isinstance(threshold, int | float) or isinstance(threshold, bool) or threshold <= 0:
+    if type(relative) is not bool:
+        raise InputError(
+            f"{path}: entry {number}: relative_saturation {relative!r}; expected true or false"
+        )
+    if type(threshold) not in (int, float) or not 0 < threshold < math.inf:
         raise InputError(
             f"{path}: entry {number}: saturation_threshold {threshold!r}; expected a number above 0"
         )
@@ -78,7 +85,7 @@ def _entry(path: Path, number: int, entry: Any) -> DefectEntry:
         raise InputError(
             f"{path}: entry {number}: relative saturation_threshold {threshold}; expected at most 1"
         )
-    return DefectEntry(name, value, float(threshold), bool(relative))
+    return DefectEntry(name, value, float(threshold), relative)
 
 
 def load_regions(sample: Sample, category: Category, size: tuple[int, int]) -> list[Region] | None:
@@ -95,7 +102,7 @@ def load_regions(sample: Sample, category: Category, size: tuple[int, int]) -> l
     Returns
     -------
     list of Region, or None
-        Empty for a good image; None if the category has no ground truth at all.
+        Empty for a good image; None for a defective one whose category has no ground truth.
 
     Raises
     ------
@@ -148,14 +155,18 @@ def _connected_regions(path: Path, values: NDArray[np.uint8], defect_type: str) 
 
 
 def _read_mask(path: Path) -> NDArray[np.uint8]:
-    """First channel of a mask (AutoVI's are RGB or RGBA with equal colours)."""
+    """Grey values of a mask (AutoVI's are RGB or RGBA with equal colours)."""
     try:
         with Image.open(path) as image:
             palette = {"1": "L", "P": "RGB"}.get(image.mode)
             array = np.asarray(image.convert(palette) if palette else image)
-    except (OSError, SyntaxError, ValueError) as error:
+    except UNREADABLE as error:
         raise unreadable(path, error) from error
-    channel = array[..., 0] if array.ndim == 3 else array
-    if channel.dtype != np.uint8:
-        raise InputError(f"{path}: found {channel.dtype} pixels; expected an 8-bit mask")
-    return channel
+    if array.dtype != np.uint8:
+        raise InputError(f"{path}: found {array.dtype} pixels; expected an 8-bit mask")
+    if array.ndim == 2:
+        return array
+    grey = array[..., 0]
+    if array.shape[2] >= 3 and (array[..., 1:3] != grey[..., None]).any():
+        raise InputError(f"{path}: found colours; expected a mask of one grey value")
+    return grey

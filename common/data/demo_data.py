@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from common.data.synthetic import write_synthetic
+from common.data.synthetic.write import VERSION
+from common.errors import InputError
 from common.paths import cache_root, locked
 
 DEMO_IMAGES: Final = 20
@@ -13,11 +15,24 @@ DEMO_SIZE: Final = 128
 
 
 def demo_data() -> Path:
-    """Return the folder of the synthetic data set, made once in the cache under a lock."""
-    root = cache_root() / f"synthetic-{DEMO_IMAGES}x{DEMO_SIZE}"
-    if not root.is_dir():
+    """Return the folder of the synthetic data set, made once in the cache under a lock.
+
+    Raises
+    ------
+    InputError
+        If the cache cannot be written.
+    """
+    root = cache_root() / f"synthetic-{DEMO_IMAGES}x{DEMO_SIZE}-v{VERSION}"
+    if root.is_dir():
+        return root
+    try:
         root.parent.mkdir(parents=True, exist_ok=True)
         with locked(root.with_suffix(".lock")):
             if not root.is_dir():
                 write_synthetic(root, images=DEMO_IMAGES, size=DEMO_SIZE)
+    except OSError as error:
+        raise InputError(
+            f"{root.parent}: the cache cannot be written ({error}); name a folder that can by "
+            "FEDPATCHCORE_CACHE, or give data with data-root"
+        ) from error
     return root

@@ -129,7 +129,8 @@ def index_data(root: Path | str, categories: Iterable[str] | None = None) -> Dat
             raise InputError(f"{root}: no category {absent[0]!r}; found: {names}")
         folders = [folder for folder in folders if folder.name in wanted]
     if not folders:
-        raise InputError(f"{root}: an empty data folder; expected <category>/train/good/... in it")
+        found_instead = "holds no category folder" if _entries(root) else "an empty data folder"
+        raise InputError(f"{root}: {found_instead}; expected <category>/train/good/... in it")
     found: dict[str, Category] = {}
     samples: list[Sample] = []
     for folder in folders:
@@ -150,9 +151,18 @@ def _open_category(folder: Path) -> Category:
             f"{folder}: has neither train/ nor test/, so it is no category folder; "
             "move it away or mend its names"
         )
-    truth = place / "ground_truth"
+    for sub in _folders(place):
+        meant = sub.name.lower()
+        if meant in ("train", "test", "ground_truth") and not (place / meant).is_dir():
+            raise InputError(f"{sub}: expected the name {meant!r}; rename it")
+    truth, config = place / "ground_truth", place / "defects_config.json"
     if not truth.is_dir():
+        if config.is_file() and any(sub.name != GOOD for sub in _folders(place / "test")):
+            raise InputError(
+                f"{truth}: missing, though {config.name} beside it describes masks; restore it"
+            )
         return Category(folder.name, place, "no_masks")
+    _no_files_beside_folders(truth)
     holds_files = any(path.is_file() for sub in _folders(truth) for path in _entries(sub))
     holds_folders = any(path.is_dir() for sub in _folders(truth) for path in _entries(sub))
     if holds_files and holds_folders:
@@ -162,7 +172,6 @@ def _open_category(folder: Path) -> Category:
         )
     if holds_files:
         return Category(folder.name, place, "mvtec")
-    config = place / "defects_config.json"
     if not holds_folders and not config.is_file():
         return Category(folder.name, place, "mvtec")  # no defective image here, so no mask either
     if not config.is_file():
@@ -176,8 +185,7 @@ def _index_category(category: Category) -> list[Sample]:
     samples: list[Sample] = []
     train, test = category.folder / "train", category.folder / "test"
     if train.is_dir():
-        _no_images_beside_folders(train)
-        for folder in _folders(train):
+        for folder in _folders_only(train):
             if folder.name != GOOD:
                 raise InputError(
                     f"{folder}: training images must be good parts in {train / GOOD}; "
@@ -185,34 +193,25 @@ def _index_category(category: Category) -> list[Sample]:
                 )
             samples += [Sample(p, category.name, "train", 0, GOOD) for p in _images(folder)]
     if test.is_dir():
-        _no_images_beside_folders(test)
-        names = sorted(
-            (folder.name for folder in _folders(test)), key=lambda n: (n != GOOD, natural_key(n))
-        )
-        for name in names:
-            label = int(name != GOOD)
-            images = _images(test / name)
-            if label and len({path.stem for path in images}) != len(images):
-                raise InputError(
-                    f"{test / name}: two images share one stem; their masks are unclear"
-                )
-            samples += [
-                Sample(
-                    p,
-                    category.name,
-                    "test",
-                    label,
-                    name,
-                    _masks(category, name, p) if label else (),
-                )
-                for p in images
-            ]
-    if not samples:
-        raise InputError(
-            f"{category.folder}: holds no image in train/good or test/; add or remove it"
-        )
+        for folder in sorted(_folders_only(test), key=lambda folder: folder.name != GOOD):
+            samples += _index_test(category, folder)
     _no_orphans(category, samples)
     return samples
+
+
+def _index_test(category: Category, folder: Path) -> list[Sample]:
+    """Test images of one defect type, or the good ones."""
+    images = _images(folder)
+    if folder.name == GOOD:
+        return [Sample(p, category.name, "test", 0, GOOD) for p in images]
+    if folder.name.lower() == GOOD:
+        raise InputError(f"{folder}: is it a defect type? rename the folder of good parts {GOOD!r}")
+    if len({path.stem for path in images}) != len(images):
+        raise InputError(f"{folder}: two images share one stem; their masks are unclear")
+    return [
+        Sample(p, category.name, "test", 1, folder.name, _masks(category, folder.name, p))
+        for p in images
+    ]
 
 
 def _masks(category: Category, defect: str, image: Path) -> tuple[Path, ...] | None:
@@ -228,22 +227,22 @@ def _masks(category: Category, defect: str, image: Path) -> tuple[Path, ...] | N
     folder = truth / image.stem
     if not folder.is_dir():
         raise InputError(f"{folder}: missing; the defective image {image} needs its masks there")
-    masks = _images(folder)
-    return tuple(masks)
+    return tuple(_images(folder))
 
 
 def _no_orphans(category: Category, samples: list[Sample]) -> None:
     """Ground truth without its image is a misplaced file, not something to pass over."""
     if category.layout == "no_masks":
         return
-    stems = {(s.defect_type, s.path.stem) for s in samples if s.label}
+    masks = {mask for sample in samples for mask in sample.masks or ()}
+    used = {mask.parent for mask in masks} if category.layout == "autovi" else masks
     for defect in _folders(category.folder / "ground_truth"):
         for entry in _entries(defect):
-            stem = entry.name if category.layout == "autovi" else entry.stem.removesuffix("_mask")
-            if (defect.name, stem) not in stems:
-                image = category.folder / "test" / defect.name / f"{stem}.png"
+            if entry not in used:
+                images = category.folder / "test" / defect.name
                 raise InputError(
-                    f"{entry}: ground truth without its image {image}; add or remove it"
+                    f"{entry}: ground truth that belongs to no image in {images}; "
+                    "add the image or remove this"
                 )
 
 
@@ -263,7 +262,16 @@ def _images(folder: Path) -> list[Path]:
     return images
 
 
-def _no_images_beside_folders(folder: Path) -> None:
+def _folders_only(folder: Path) -> list[Path]:
+    """Folders in train/ or test/, where nothing else may lie and something must."""
+    _no_files_beside_folders(folder)
+    folders = _folders(folder)
+    if not folders:
+        raise InputError(f"{folder}: an empty folder; expected {folder / GOOD}, or remove it")
+    return folders
+
+
+def _no_files_beside_folders(folder: Path) -> None:
     for entry in _entries(folder):
         if entry.is_file():
             raise InputError(
@@ -271,13 +279,19 @@ def _no_images_beside_folders(folder: Path) -> None:
             )
 
 
-def _entries(folder: Path) -> list[Path]:
-    """Contents of a folder in natural order, without what systems leave behind."""
-    return sorted(
-        (p for p in folder.iterdir() if not p.name.startswith(".") and p.name not in _IGNORED),
-        key=lambda p: natural_key(p.name),
-    )
-
-
 def _folders(folder: Path) -> list[Path]:
     return [entry for entry in _entries(folder) if entry.is_dir()]
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Contents of a folder in natural order, without what systems leave behind."""
+    if not folder.is_dir():
+        return []
+    try:
+        found = [p for p in folder.iterdir() if p.name not in _IGNORED and p.name[0] != "."]
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be listed ({error}); mend its permissions") from error
+    for entry in found:
+        if entry.is_symlink() and not entry.exists():
+            raise InputError(f"{entry}: a broken symbolic link; mend or remove it")
+    return sorted(found, key=lambda path: natural_key(path.name))

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from common.data.layout import Sample
 from common.errors import InputError
@@ -74,8 +75,8 @@ class IIDPartitioner:
         rng = np.random.default_rng(self.seed)
         owner = np.zeros(len(samples), dtype=np.int64)
         for split in ("train", "test"):
-            own = _where(samples, lambda sample, s=split: sample.split == s)  # type: ignore[misc]
-            for station, part in enumerate(np.array_split(rng.permutation(own), self.num_stations)):
+            own = rng.permutation(_where(samples, split))
+            for station, part in enumerate(np.array_split(own, self.num_stations)):
                 owner[part] = station
         return _finish(owner, samples, self.num_stations)
 
@@ -91,6 +92,11 @@ class CategoryPartitioner:
         to all stations but the last, which is quality control; where there are more stations
         than categories, the largest are shared.
     seed : int
+
+    Notes
+    -----
+    Quality control takes its share of every category and split first, rounded half up; a category
+    of fewer than five images leaves it none.
     """
 
     def __init__(self, num_stations: int = 5, seed: int = 42) -> None:
@@ -111,17 +117,20 @@ class CategoryPartitioner:
         for category in sorted({sample.category for sample in samples}):
             held[category] = []
             for split in ("train", "test"):
-                own = rng.permutation(
-                    _where(samples, lambda x, c=category, s=split: (x.category, x.split) == (c, s))  # type: ignore[misc]
-                )
+                own = rng.permutation(_where(samples, split, category))
                 taken = int(QUALITY_SHARE * len(own) + 0.5)
                 owner[own[:taken]] = quality
                 held[category] += own[taken:].tolist()
-        lines, notices = _deal_categories(held, samples, quality)
+        plant = [list(categories) for _, categories in AUTOVI_STATIONS]
+        if quality == len(plant) and set(held) == {c for own in plant for c in own}:
+            lines = [[i for category in own for i in held[category]] for own in plant]
+            names = (*(name for name, _ in AUTOVI_STATIONS), QUALITY_CONTROL)
+            notices: tuple[str, ...] = ()
+        else:
+            lines, notice = _deal_categories(held, samples, quality)
+            names, notices = _numbered(self.num_stations), (notice,)
         for station, indices in enumerate(lines):
             owner[indices] = station
-        autovi = not notices
-        names = (*(name for name, _ in AUTOVI_STATIONS), QUALITY_CONTROL) if autovi else None
         return _finish(owner, samples, self.num_stations, names, notices)
 
 
@@ -154,17 +163,11 @@ class DirichletPartitioner:
         for category in sorted({sample.category for sample in samples}):
             shares = rng.dirichlet(np.full(self.num_stations, self.alpha))
             for split in ("train", "test"):
-                own = rng.permutation(
-                    _where(samples, lambda x, c=category, s=split: (x.category, x.split) == (c, s))  # type: ignore[misc]
-                )
+                own = rng.permutation(_where(samples, split, category))
                 bounds = np.floor(np.cumsum(shares)[:-1] * len(own) + 0.5).astype(int)
                 for station, part in enumerate(np.split(own, bounds)):
                     owner[part] = station
-        moved = _give_everyone_an_image(owner, samples, self.num_stations)
-        notices = (
-            (f"{moved} station(s) drew no training image and were given one",) if moved else ()
-        )
-        return _finish(owner, samples, self.num_stations, notices=notices)
+        return _finish(owner, samples, self.num_stations)
 
 
 Partitioner = IIDPartitioner | CategoryPartitioner | DirichletPartitioner
@@ -182,17 +185,23 @@ def make_partition(
 ) -> Partition:
     """Deal samples out by the name of a partition.
 
+    Parameters
+    ----------
+    samples : sequence of Sample
+        Of a data folder's index, in its order.
+    name : str
+        A key of `PARTITIONS`.
+    num_stations, seed, alpha
+        As in the settings.
+
     Raises
     ------
     InputError
-        If there are fewer training images than stations.
+        If there is no training image, or there are fewer of them than stations.
     """
     training = sum(sample.split == "train" for sample in samples)
-    if training < num_stations:
-        raise InputError(
-            f"{training} training images cannot be dealt out to {num_stations} stations; "
-            "lower num-stations or add images"
-        )
+    if training == 0:
+        raise InputError("the data folder holds no training image; put good images in train/good")
     return PARTITIONS[name](num_stations, seed, alpha).describe(samples)
 
 
@@ -234,69 +243,73 @@ def compute_partition_stats(
 
 def _deal_categories(
     held: dict[str, list[int]], samples: Sequence[Sample], lines: int
-) -> tuple[list[list[int]], tuple[str, ...]]:
-    """Categories to production stations; a notice where this is not AutoVI's own plant."""
-    plant = [list(categories) for _, categories in AUTOVI_STATIONS]
-    known = {category for categories in plant for category in categories}
-    if lines == len(plant) and set(held) == known:
-        return [[i for c in categories for i in held[c]] for categories in plant], ()
+) -> tuple[list[list[int]], str]:
+    """Categories to production stations, the largest first to whom has least; and a notice."""
+    dealt = set(_to_deal(samples).tolist())
     groups: list[dict[str, list[int]]] = [{} for _ in range(lines)]
 
     def load(group: dict[str, list[int]]) -> int:
-        return sum(samples[i].split == "train" for own in group.values() for i in own)
+        return sum(i in dealt for own in group.values() for i in own)
 
     for category in sorted(held, key=lambda c: (-load({c: held[c]}), c)):
         min(groups, key=load)[category] = held[category]
-    for empty in range(lines):
-        if load(groups[empty]):
-            continue
+    for empty in (group for group in groups if not group):
         fullest = max(groups, key=load)
-        category = max(fullest, key=lambda c: (load({c: fullest[c]}), c))
+        category = max(sorted(fullest), key=lambda c: load({c: fullest[c]}))
         # The lists are in shuffled order, so every second image of each split is a fair half.
-        train = [i for i in fullest[category] if samples[i].split == "train"]
-        test = [i for i in fullest[category] if samples[i].split == "test"]
-        groups[empty] = {category: train[1::2] + test[1::2]}
-        fullest[category] = train[0::2] + test[0::2]
-    dealt = "; ".join(
+        halves: tuple[list[int], list[int]] = ([], [])
+        for split in ("train", "test"):
+            own = [i for i in fullest[category] if samples[i].split == split]
+            halves[0].extend(own[0::2])
+            halves[1].extend(own[1::2])
+        fullest[category], empty[category] = halves
+    listed = "; ".join(
         f"station-{number}: {', '.join(sorted(group))}" for number, group in enumerate(groups)
     )
     notice = (
-        f"category partition over {lines + 1} stations: {dealt}; station-{lines}: quality control"
+        f"category partition over {lines + 1} stations: {listed}; station-{lines}: quality control"
     )
-    return [[i for own in group.values() for i in own] for group in groups], (notice,)
+    return [[i for own in group.values() for i in own] for group in groups], notice
 
 
-def _give_everyone_an_image(owner: np.ndarray, samples: Sequence[Sample], stations: int) -> int:
-    """Move one training image from the richest station to each that has none."""
-    train = _where(samples, lambda sample: sample.split == "train")
-    moved = 0
-    for station in range(stations):
-        counts = np.bincount(owner[train], minlength=stations)
-        if counts[station] == 0:
-            richest = int(np.argmax(counts))
-            owner[train[owner[train] == richest][-1]] = station
-            moved += 1
-    return moved
+def _where(samples: Sequence[Sample], split: str, category: str | None = None) -> NDArray[np.int64]:
+    """Positions of the samples of one split, of one category or of all."""
+    found = [
+        i for i, s in enumerate(samples) if s.split == split and category in (None, s.category)
+    ]
+    return np.array(found, dtype=np.int64)
 
 
-def _where(samples: Sequence[Sample], condition: Callable[[Sample], bool]) -> np.ndarray:
-    return np.array([i for i, sample in enumerate(samples) if condition(sample)], dtype=np.int64)
+def _to_deal(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    """Positions that every station needs some of: training images, where there are any."""
+    train = _where(samples, "train")
+    return train if len(train) else np.arange(len(samples))
+
+
+def _numbered(stations: int) -> tuple[str, ...]:
+    return tuple(f"station-{station}" for station in range(stations))
 
 
 def _finish(
-    owner: np.ndarray,
+    owner: NDArray[np.int64],
     samples: Sequence[Sample],
     stations: int,
     names: tuple[str, ...] | None = None,
     notices: tuple[str, ...] = (),
 ) -> Partition:
+    """Make sure that no station is without a training image, and name the stations."""
+    names = names or _numbered(stations)
+    needed = _to_deal(samples)
+    if len(needed) < stations:
+        raise InputError(
+            f"{len(needed)} training images cannot be dealt out to {stations} stations; "
+            "lower num-stations or add images"
+        )
+    for station in range(stations):
+        counts = np.bincount(owner[needed], minlength=stations)
+        if counts[station] == 0:
+            richest = int(np.argmax(counts))
+            owner[needed[owner[needed] == richest][-1]] = station
+            notices += (f"{names[station]} drew no training image and was given one",)
     indices = {station: np.flatnonzero(owner == station).tolist() for station in range(stations)}
-    without = [
-        station
-        for station, own in indices.items()
-        if not any(samples[i].split == "train" for i in own)
-    ]
-    names = names or tuple(f"station-{station}" for station in range(stations))
-    if without:
-        notices += (f"no training image at: {', '.join(names[s] for s in without)}",)
     return Partition(indices, names, notices)

@@ -29,27 +29,38 @@ def lay_out(index: DataIndex, partition: Partition, out: Path) -> dict[str, Path
     Raises
     ------
     InputError
-        If `out` holds something already.
+        If `out` holds something already, lies inside the data folder or cannot be written.
 
     Notes
     -----
     Files are hard links where the file system allows it, else copies. Links into the original
     are never symbolic: a container that mounts one station's folder must not need the others'.
     """
+    out = out.expanduser().resolve()
+    if out.is_relative_to(index.root.resolve()):
+        raise InputError(f"{out}: lies inside the data folder {index.root}; give another folder")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: is not empty; give a new folder or remove it first")
     building = out.with_name(out.name + ".partial")
-    shutil.rmtree(building, ignore_errors=True)
-    for station, indices in partition.indices.items():
-        root = building / partition.names[station]
-        root.mkdir(parents=True)
-        for sample in (index.samples[i] for i in indices):
-            _place(index, sample, root)
-        if index.synthetic:
-            _link(index.root / SYNTHETIC_MARKER, root / SYNTHETIC_MARKER)
-    if out.exists():
-        out.rmdir()
-    building.rename(out)
+    try:
+        shutil.rmtree(building, ignore_errors=True)
+        for station, indices in partition.indices.items():
+            root = building / partition.names[station]
+            root.mkdir(parents=True)
+            for sample in (index.samples[i] for i in indices):
+                _place(index, sample, root)
+            if index.synthetic:
+                _link(index.root / SYNTHETIC_MARKER, root / SYNTHETIC_MARKER)
+        if out.exists():
+            out.rmdir()
+        building.rename(out)
+    except OSError as error:
+        raise InputError(
+            f"{out}: the stations' folders could not be written ({error}); "
+            "give a folder on a disk with room"
+        ) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
     return {name: out / name for name in partition.names}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -88,7 +89,7 @@ def get_transforms(category: str | None = None, image_size: int = 0) -> transfor
     on AutoVI's own files the two agree.
     """
     if image_size:
-        return transforms.Compose([transforms.Lambda(lambda image: to_tensor(image, image_size))])
+        return transforms.Compose([partial(to_tensor, image_size=image_size)])
     return _pipeline(CATEGORY_SIZES.get(category or ""))
 
 
