@@ -1,0 +1,41 @@
+"""A station that hangs ends itself, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from client_app.deadline import EXIT_CODE, Deadline
+
+
+def run(body: str) -> tuple[int, str, float]:
+    code = "import time\nfrom client_app.deadline import Deadline\n" + body
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
+    return done.returncode, done.stdout, time.monotonic() - started
+
+
+def test_a_hanging_process_ends_at_its_deadline() -> None:
+    code, printed, seconds = run(
+        "with Deadline(0.3):\n    print('in', flush=True)\n    time.sleep(25)\nprint('out')"
+    )
+    assert code == EXIT_CODE
+    assert printed == "in\n"
+    assert seconds < 15
+
+
+def test_work_that_is_done_in_time_goes_on() -> None:
+    code, printed, _ = run("with Deadline(0.3):\n    pass\ntime.sleep(0.6)\nprint('out')")
+    assert (code, printed) == (0, "out\n")
+
+
+def test_no_limit_and_errors_pass_through() -> None:
+    with Deadline(None):
+        pass
+    with pytest.raises(ValueError, match="mine"), Deadline(60):
+        raise ValueError("mine")
