@@ -44,9 +44,12 @@ def demo(
     settings = make_settings(changes, data_root=str(data), global_bank_size=2000).absolute()
     console.print(
         Panel(
-            "Five stations of a car plant, six parts, images that may not leave their station.\n"
-            "1. draw a small SYNTHETIC data set   2. centralized PatchCore   3. federated, images "
-            "dealt out at random (IID)   4. federated, each station its own parts   5. report",
+            "Five stations of a car plant, six parts, images that stay at their station.\n\n"
+            "1. draw a small SYNTHETIC data set\n"
+            "2. centralized PatchCore: what all images in one place would give\n"
+            "3. federated, images dealt out at random (IID)\n"
+            "4. federated, every station its own parts\n"
+            "5. the comparison and a report",
             title="fedpatchcore demo",
         )
     )

@@ -23,6 +23,7 @@ from common.errors import InputError
 
 console = Console()
 FETCH_SECONDS = 300.0
+_HEADLINE = ("AUC-sPRO\n@0.05", "AUC-sPRO\n@0.3", "pixel\nAUROC", "image\nAUROC", "image\nAP")
 
 SetOption = Annotated[
     list[str] | None,
@@ -113,13 +114,12 @@ def metrics_table(folder: Path, title: str) -> Table | None:
     if not (folder / "evaluation" / "metrics").is_dir():
         return None
     table = Table(title=title, title_justify="left")
-    for name in ("method", "category"):
-        table.add_column(name)
-    for name in ("AUC-sPRO@0.05", "AUC-sPRO@0.3", "pixel AUROC", "image AUROC", "image AP"):
+    table.add_column("category", no_wrap=True)
+    for name in _HEADLINE:
         table.add_column(name, justify="right")
-    for method, categories in load_metrics(folder).items():
+    for categories in load_metrics(folder).values():
         for category, metrics in categories.items():
-            table.add_row(method, category, *_headline(metrics))
+            table.add_row(category, *_headline(metrics))
     return table
 
 
