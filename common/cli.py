@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from common import __version__
-from common.commands import data, demo, runs
+from common.commands import data, demo, experiment, explore, runs
 from common.commands.shared import console
 from common.errors import FedPatchCoreError
 
@@ -64,6 +64,8 @@ for command in (
     runs.baseline,
     runs.federate,
     runs.evaluate,
+    experiment.experiment,
+    explore.explore,
     report,
 ):
     app.command()(command)
