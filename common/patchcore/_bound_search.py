@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,7 @@ class BoundSearch:
         self.direct_scale = np.float32(self.frame.scale if usual else 0)
         self.plain = _Table(rows, FrameFilter(self.frame))
         self.bound: _Table | None = None
+        self.spaces: SimpleQueue[NDArray[np.float32]] = SimpleQueue()
         self.work = 0
         # The share of rows left from which on the plain products cost less than measuring them.
         self.worth_measuring = d * _PRODUCT / (_FETCH + _NUMBER * d)
@@ -88,40 +90,46 @@ class BoundSearch:
     def _search(
         self, queries: NDArray[np.float32], k: int
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Search with the present table, blocks of queries side by side."""
+        """Search by the bound if there is one; what it fails goes the plain way."""
         squared = np.full((len(queries), k), np.inf)
         indices = np.full((len(queries), k), -1, dtype=np.int64)
+        if self.bound is None:
+            self._scan_blocks(self.plain, 1.0, queries, squared, indices)
+            return squared, indices
+        failed = self._scan_blocks(self.bound, self.worth_measuring, queries, squared, indices)
+        if len(failed):
+            again = np.full((len(failed), k), np.inf)
+            places = np.full((len(failed), k), -1, dtype=np.int64)
+            self._scan_blocks(self.plain, 1.0, queries[failed], again, places)
+            squared[failed], indices[failed] = again, places
+        return squared, indices
+
+    def _scan_blocks(
+        self,
+        table: _Table,
+        most_left: float,
+        queries: NDArray[np.float32],
+        squared: NDArray[np.float64],
+        indices: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """Scan one table for all queries, blocks of them side by side; return those that fail."""
         # Small enough that every thread has a block; never so small that products are slow.
         size = min(_QUERIES, max(64, -(-len(queries) // self.threads)))
         blocks = [slice(i, i + size) for i in range(0, len(queries), size)]
+        failed = np.zeros(len(queries), dtype=np.bool_)
 
         def work(block: slice) -> None:
-            self._search_block(queries[block], squared[block], indices[block])
+            self._scan_table(
+                table, most_left, queries[block], squared[block], indices[block], failed[block]
+            )
 
-        if self.threads == 1 or len(blocks) == 1:
+        if self.threads == 1 or len(blocks) <= 1:
             for block in blocks:
                 work(block)
         else:
             with ThreadPoolExecutor(self.threads) as workers:
                 list(workers.map(work, blocks))
-        return squared, indices
-
-    def _search_block(
-        self,
-        queries: NDArray[np.float32],
-        squared: NDArray[np.float64],
-        indices: NDArray[np.int64],
-    ) -> None:
-        """Search for one block of queries; those that the bound fails go the plain way."""
-        if self.bound is None:
-            self._scan_table(self.plain, 1.0, queries, squared, indices)
-            return
-        failed = self._scan_table(self.bound, self.worth_measuring, queries, squared, indices)
-        if len(failed):
-            again, places = squared[failed], indices[failed]
-            again[:], places[:] = np.inf, -1
-            self._scan_table(self.plain, 1.0, queries[failed], again, places)
-            squared[failed], indices[failed] = again, places
+        return np.flatnonzero(failed)
 
     def _scan_table(
         self,
@@ -130,11 +138,16 @@ class BoundSearch:
         queries: NDArray[np.float32],
         squared: NDArray[np.float64],
         indices: NDArray[np.int64],
-    ) -> NDArray[np.int64]:
-        """Go through one table; return the queries of which too large a share of rows is left."""
+        failed: NDArray[np.bool_],
+    ) -> None:
+        """Go through one table for one block of queries; those with too many rows left fail."""
         vectors, norms, drifts = table.filter.vectors(queries)
-        given_up = np.zeros(len(queries), dtype=np.bool_)
-        flat = np.empty(len(queries) * min(_ROWS, len(self.rows)), dtype=np.float32)
+        try:
+            flat = self.spaces.get_nowait()  # used again and again: fresh pages cost time
+        except Empty:
+            flat = np.empty(0, dtype=np.float32)
+        if len(flat) < len(queries) * _ROWS:
+            flat = np.empty(len(queries) * _ROWS, dtype=np.float32)
         for begin in range(0, len(self.rows), _ROWS):
             part = table.vectors[begin : begin + _ROWS]
             products = flat[: len(queries) * len(part)].reshape(len(queries), len(part))
@@ -154,11 +167,11 @@ class BoundSearch:
                 self.direct,
                 self.direct_scale,
                 math.ceil(most_left * len(part)),
-                given_up,
+                failed,
                 squared,
                 indices,
             )
-        return np.flatnonzero(given_up)
+        self.spaces.put(flat)
 
     def _choose_filter(self, queries: NDArray[np.float32], k: int) -> None:
         """Count what each filter would leave to be measured, and keep the cheapest.

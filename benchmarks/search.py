@@ -1,0 +1,137 @@
+"""Exact nearest neighbours side by side with peers: same bank, same queries, one paired run.
+
+    python benchmarks/search.py [--quick] [--anomalib-python PATH] [--out FILE.json]
+
+2,500 queries (one image of 400x400) against a bank of 10,000 rows of 1536 numbers. Peers:
+anomalib's `nearest_neighbors` run by `--anomalib-python` (without it the same formula written
+plainly in torch) and scikit-learn's brute force. All on one thread, in turns; seconds are processor
+time. Our own first call, which includes the trial, is given apart. Found rows are compared.
+
+Three kinds of features: pretrained (real images, FEDPATCHCORE_TEST_DATA, or stand-ins), the same
+with noise of half their spread, and pure noise, where no bound can help.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
+
+from benchmarks._bench import Peer, finish, machine, real_features, stand_in_features
+from common.patchcore.coreset import select_coreset
+from common.patchcore.memory_bank import MemoryBank
+from common.patchcore.projection import random_projection
+
+Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def processor_seconds(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Run and time."""
+    start = time.process_time()
+    value = work()
+    return time.process_time() - start, value
+
+
+def pretrained(bank_size: int, images: int) -> tuple[str, Pair]:
+    """A coreset of training features as the bank, one test image as queries."""
+    train = real_features(rotations=4, images=images, split="train")
+    test = real_features(rotations=4, images=2, split="test")
+    kind = "ResNet-18 features of real images, four rotations"
+    if train is None or test is None:
+        train, test = stand_in_features(2500 * images, 1536, 1), stand_in_features(2500, 1536, 2)
+        kind = "stand-in features"
+    chosen = select_coreset(train, bank_size, projection=random_projection(1536, 128, seed=0))
+    return kind, (train[chosen.indices], test[:2500])
+
+
+def noisy(pair: Pair) -> Pair:
+    """Add noise of half the features' own spread: far harder to bound."""
+    rng = np.random.default_rng(3)
+    spread = np.float32(pair[0].std(axis=0).mean() / 2)
+    return tuple(rows + spread * rng.standard_normal(rows.shape, dtype=np.float32) for rows in pair)
+
+
+def compare(kind: str, pair: Pair, peer: Peer, repeats: int) -> dict[str, Any]:
+    """Time everybody in turn."""
+    rows, queries = (np.ascontiguousarray(part) for part in pair)
+    peer.load("bank", rows)
+    peer.load("queries", queries)
+    out = Path(peer.folder.name) / "found.npz"
+    bank = MemoryBank(rows, threads=1)
+    sklearn = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(rows)
+    first, (distances, indices) = processor_seconds(lambda: bank.nearest(queries))
+    times: dict[str, list[float]] = {"ours": [], "peer": [], "scikit-learn": []}
+    agree: dict[str, float] = {}
+    with threadpool_limits(1):
+        for _ in range(repeats):
+            seconds, again = processor_seconds(lambda: bank.nearest(queries))
+            assert (again[0] == distances).all()
+            assert (again[1] == indices).all()
+            times["ours"].append(seconds)
+            answer = peer.ask(do="search", bank="bank", queries="queries", k=1, out=str(out))
+            times["peer"].append(answer["cpu"])
+            seconds, found = processor_seconds(lambda: sklearn.kneighbors(queries))
+            times["scikit-learn"].append(seconds)
+    with np.load(out) as theirs:
+        agree["peer"] = float((theirs["rows"].ravel() == indices).mean())
+        error = float(np.abs(theirs["distances"].ravel() - distances).max())
+    agree["scikit-learn"] = float((found[1].ravel() == indices).mean())
+    way = bank._search and bank._search.bound and bank._search.bound.filter.width
+    result = {
+        "features": kind,
+        "bank": rows.shape,
+        "queries": len(queries),
+        "way": f"bound of {way} numbers" if way else "plain products",
+        "first_call_cpu_seconds": first,
+        "cpu_seconds": {name: statistics.median(values) for name, values in times.items()},
+        "ratios": {
+            name: statistics.median(b / a for a, b in zip(times["ours"], values, strict=True))
+            for name, values in times.items()
+        },
+        "same_rows": agree,
+        "largest_difference_of_the_peers_distances": error,
+    }
+    print(
+        f"{kind}: {result['way']}, {result['cpu_seconds']['ours']:.3f} s (first call {first:.2f}), "
+        f"peer {result['cpu_seconds']['peer']:.3f} s = {result['ratios']['peer']:.2f} times, "
+        f"scikit-learn {result['ratios']['scikit-learn']:.2f} times, same rows {agree}",
+        flush=True,
+    )
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--anomalib-python", help="interpreter of an environment with anomalib")
+    parser.add_argument("--quick", action="store_true", help="small sizes, under a minute")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    size, images = (2000, 4) if options.quick else (10_000, 20)
+    peer = Peer(options.anomalib_python, threads=1)
+    result: dict[str, Any] = {"machine": machine(), "peer": peer.about}
+    print(f"{result['machine']}\npeer: {peer.about}", flush=True)
+    kind, pair = pretrained(size, images)
+    noise = tuple(
+        np.random.default_rng(seed).standard_normal(rows.shape, dtype=np.float32)
+        for seed, rows in enumerate(pair)
+    )
+    result["cases"] = [
+        compare(kind, pair, peer, options.repeats),
+        compare(f"{kind}, with noise", noisy(pair), peer, options.repeats),
+        compare("pure noise", noise, peer, options.repeats),
+    ]
+    peer.close()
+    finish(result, options.out)
+
+
+if __name__ == "__main__":
+    main()
