@@ -125,13 +125,16 @@ def choose_device(name: str) -> torch.device:
     Raises
     ------
     InputError
-        If CUDA is asked for by name and not available.
+        If a CUDA device is asked for by name that is not there.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"setting device: {name!r} asked for, but torch finds no CUDA device here")
+    found = torch.cuda.device_count() if device.type == "cuda" else 0
+    if device.type == "cuda" and (device.index or 0) >= found:
+        raise InputError(
+            f"setting device: {name!r} asked for, but torch finds {found} CUDA devices"
+        )
     return device
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import struct
 import threading
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 _KEEP_FREE_BYTES = 2 * 2**30
+_ABANDONED_SECONDS = 3600.0
+_HEADER_BYTES = 128  # of a small .npy file
 
 
 class FeatureCache:
@@ -22,14 +27,18 @@ class FeatureCache:
     folder : Path
         Private to one user: patch features are not anonymous. Created with mode 700.
     limit_bytes : int
-        At most this much is kept. The least recently used entries go first; entries that this
-        process has used stay as long as there is another to go.
+        About this much is kept. The least recently used entries go first; those that this process
+        has used stay.
 
     Notes
     -----
     Files are written under a temporary name and renamed, so a killed process leaves no half
-    entry. When the limit or the disk (2 GiB are always left free) does not allow an entry it is
-    simply not kept: results never depend on the cache.
+    entry; its temporary file is removed by a later one. When the limit or the disk (2 GiB are
+    always left free) does not allow an entry it is simply not kept: results never depend on the
+    cache.
+
+    Several processes may share a folder. Each counts what it finds when it begins and when its
+    own count reaches the limit, so together they exceed it by what they wrote in between.
     """
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
@@ -37,7 +46,10 @@ class FeatureCache:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = threading.Lock()
         self._used: set[str] = set()
-        self._size = sum(path.stat().st_size for path in self._files())
+        for path, _, changed in _listed(folder.glob("*/*.partial")):
+            if time.time() - changed > _ABANDONED_SECONDS:
+                path.unlink(missing_ok=True)
+        self._size = self._count()
 
     def key(self, content: str, fingerprint: str, dtype: DTypeLike) -> str:
         """Name of an entry: feature space, number format, image content."""
@@ -48,34 +60,38 @@ class FeatureCache:
         return self._path(key).is_file()
 
     def get(self, key: str) -> NDArray[np.floating] | None:
-        """Return an entry, mapped into memory, or None."""
+        """Return an entry, mapped into memory; None if it is not there or damaged."""
         path = self._path(key)
         try:
             features: NDArray[np.floating] = np.load(path, mmap_mode="r", allow_pickle=False)
-            os.utime(path)
-        except (OSError, ValueError, EOFError):
+        except (OSError, ValueError, EOFError, SyntaxError, TypeError, struct.error):
             return None
+        if features.ndim != 3 or features.dtype.name not in key:
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)
         self._used.add(key)
         return features
 
     def put(self, key: str, features: NDArray[np.floating]) -> None:
         """Keep an entry if the limits allow it."""
+        path = self._path(key)
+        partial = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.partial")
         with self._lock:
-            if not self._make_room(features.nbytes):
+            if not self._make_room(features.nbytes + _HEADER_BYTES):
                 return
-            path = self._path(key)
-            partial = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.partial")
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
+                replaced = path.stat().st_size if path.exists() else 0
                 with partial.open("wb") as file:
                     np.save(file, features, allow_pickle=False)
                 partial.replace(path)
+                self._size += path.stat().st_size - replaced
             except OSError:
                 # A full disk costs time later, never the run now.
                 partial.unlink(missing_ok=True)
                 return
             self._used.add(key)
-            self._size += path.stat().st_size
 
     def _make_room(self, needed: int) -> bool:
         def fits() -> bool:
@@ -84,21 +100,35 @@ class FeatureCache:
 
         if fits():
             return True
-        stale = [path for path in self._files() if self._key_of(path) not in self._used]
-        for path in sorted(stale, key=lambda path: path.stat().st_mtime):
-            with contextlib.suppress(FileNotFoundError):
-                size = path.stat().st_size
-                path.unlink()
-                self._size -= size
+        if needed > self.limit_bytes:
+            return False
+        self._size = self._count()
+        stale = [item for item in self._entries() if self._key_of(item[0]) not in self._used]
+        for path, size, _ in sorted(stale, key=lambda item: item[2]):
             if fits():
-                return True
-        return False
+                break
+            path.unlink(missing_ok=True)
+            self._size -= size
+        return fits()
 
-    def _files(self) -> list[Path]:
-        return list(self.folder.glob("*/*.npy"))
+    def _count(self) -> int:
+        return sum(size for _, size, _ in self._entries())
+
+    def _entries(self) -> list[tuple[Path, int, float]]:
+        return _listed(self.folder.glob("*/*.npy"))
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.npy"
 
     def _key_of(self, path: Path) -> str:
         return f"{path.parent.name}/{path.stem}"
+
+
+def _listed(paths: Iterable[Path]) -> list[tuple[Path, int, float]]:
+    """Path, bytes and time of last use, without what another process has just removed."""
+    listed = []
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            facts = path.stat()
+            listed.append((path, facts.st_size, facts.st_mtime))
+    return listed

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby, islice
 
@@ -11,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
 
+from common.errors import InputError
 from common.patchcore.backbone import FeatureExtractor
 from common.patchcore.feature_cache import FeatureCache
 from common.patchcore.inputs import ImageInput
 
 Features = NDArray[np.floating]
-Progress = Callable[[int, int], None]
 
 
 class FeatureSource:
@@ -34,6 +35,11 @@ class FeatureSource:
         Images decoded side by side; on CPU also computed side by side, one thread each, so that
         features do not depend on the number of cores either.
 
+    Attributes
+    ----------
+    computed : int
+        Images that went through the network so far.
+
     Notes
     -----
     Peak memory beside the network: about `2 x workers` images and their features on CPU, one
@@ -50,15 +56,17 @@ class FeatureSource:
         self.extractor, self.cache = extractor, cache
         self.batch_size, self.workers = batch_size, max(1, workers)
         self.computed = 0
+        self._lock = threading.Lock()
 
     def stream(
-        self, inputs: Sequence[ImageInput], dtype: DTypeLike = np.float32
+        self, inputs: Iterable[ImageInput], dtype: DTypeLike = np.float32
     ) -> Iterator[Features]:
         """Yield the features of each image, in order.
 
         Parameters
         ----------
-        inputs : sequence of ImageInput
+        inputs : iterable of ImageInput
+            Taken in a few at a time.
         dtype : float16 or float32
             What the cache keeps; float16 features are rounded once, whether cached or not.
 
@@ -69,14 +77,12 @@ class FeatureSource:
         Raises
         ------
         InputError
-            Naming the image that cannot be read.
-        FloatingPointError
-            If a feature is not finite in `dtype`.
+            Naming the image that cannot be read, or whose features are not finite in `dtype`.
         """
         on_cpu = self.extractor.device.type == "cpu"
         yield from self._on_cpu(inputs, dtype) if on_cpu else self._on_gpu(inputs, dtype)
 
-    def _on_cpu(self, inputs: Sequence[ImageInput], dtype: DTypeLike) -> Iterator[Features]:
+    def _on_cpu(self, inputs: Iterable[ImageInput], dtype: DTypeLike) -> Iterator[Features]:
         cores = torch.get_num_threads()
 
         def one(image: ImageInput) -> Features:
@@ -92,9 +98,8 @@ class FeatureSource:
             finally:
                 torch.set_num_threads(cores)
 
-    def _on_gpu(self, inputs: Sequence[ImageInput], dtype: DTypeLike) -> Iterator[Features]:
-        keys = [self._key(image, dtype) for image in inputs]
-        pairs = zip(inputs, keys, strict=True)
+    def _on_gpu(self, inputs: Iterable[ImageInput], dtype: DTypeLike) -> Iterator[Features]:
+        pairs = ((image, self._key(image, dtype)) for image in inputs)
         for _, group in groupby(pairs, lambda pair: (pair[0].file_size, self._knows(pair[1]))):
             while chunk := list(islice(group, self.batch_size)):
                 known = [self._known(key) for _, key in chunk]
@@ -116,11 +121,12 @@ class FeatureSource:
         batch = self.extractor(torch.stack(tensors))
         with np.errstate(over="ignore"):
             results = [np.asarray(features, dtype=dtype) for features in batch]
-        self.computed += len(images)
+        with self._lock:
+            self.computed += len(images)
         for image, key, features in zip(images, keys, results, strict=True):
             if not np.isfinite(features).all():
-                raise FloatingPointError(
-                    f"features of {image.source} are not finite as {np.dtype(dtype).name}; "
+                raise InputError(
+                    f"{image.name}: its features are not finite as {np.dtype(dtype).name}; "
                     "use other weights or wire-dtype=float32"
                 )
             if self.cache is not None:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from common.data.images import read_image, read_size, unreadable
+from common.data.dataset import AutoVIDataset
+from common.data.images import as_rgb, read_image, read_size, unreadable
 from common.data.transforms import resized, to_tensor
 
 
@@ -22,10 +23,18 @@ class ImageInput:
 
     Attributes
     ----------
-    source : Path, PIL image, uint8 array (H, W, 3) or normalized float tensor (3, h, w)
+    source : Path, PIL image, uint8 array (H, W[, 3 or 4]) or normalized float tensor (3, h, w)
     """
 
     source: Any
+
+    @property
+    def name(self) -> str:
+        """What to call the image in a message."""
+        if isinstance(self.source, Path):
+            return str(self.source)
+        height, width = self.file_size
+        return f"{type(self.source).__name__} of {height} x {width} pixels (height x width)"
 
     @property
     def file_size(self) -> tuple[int, int]:
@@ -34,18 +43,22 @@ class ImageInput:
             return read_size(self.source)
         if isinstance(self.source, Image.Image):
             return self.source.height, self.source.width
-        shape = self.source.shape
-        return tuple(shape[-2:]) if isinstance(self.source, torch.Tensor) else tuple(shape[:2])
+        first = 1 if isinstance(self.source, torch.Tensor) else 0
+        height, width = self.source.shape[first : first + 2]
+        return int(height), int(width)
 
     def content_key(self) -> str:
-        """Sha256 (hex) of the image's bytes."""
+        """Sha256 (hex) of the file's bytes, or of the pixels that the network is given."""
         if isinstance(self.source, Path):
             try:
                 with self.source.open("rb") as file:
                     return hashlib.file_digest(file, "sha256").hexdigest()
             except OSError as error:
                 raise unreadable(self.source, error) from error
-        array = np.ascontiguousarray(self.source)
+        if isinstance(self.source, torch.Tensor):
+            array = self.source.detach().cpu().float().numpy()
+        else:
+            array = np.asarray(self._picture())
         return hashlib.sha256(f"{array.shape}{array.dtype}".encode() + array.tobytes()).hexdigest()
 
     def tensor(self, image_size: int) -> torch.Tensor:
@@ -54,12 +67,15 @@ class ImageInput:
         A tensor is taken as normalized already; it is scaled to `image_size`, never normalized.
         """
         if isinstance(self.source, torch.Tensor):
-            return _scaled(self.source.float(), image_size)
+            return _scaled(self.source.detach().cpu().float(), image_size)
+        return to_tensor(self._picture(), image_size)
+
+    def _picture(self) -> Image.Image:
         if isinstance(self.source, Path):
-            return to_tensor(read_image(self.source), image_size)
+            return read_image(self.source)
         if isinstance(self.source, Image.Image):
-            return to_tensor(self.source.convert("RGB"), image_size)
-        return to_tensor(Image.fromarray(np.asarray(self.source)).convert("RGB"), image_size)
+            return as_rgb(self.source)
+        return as_rgb(Image.fromarray(self.source))
 
 
 def as_inputs(images: Iterable[Any]) -> Iterator[ImageInput]:
@@ -68,8 +84,9 @@ def as_inputs(images: Iterable[Any]) -> Iterator[ImageInput]:
     Parameters
     ----------
     images : iterable
-        Paths, PIL images, uint8 arrays (H, W) or (H, W, 3), normalized tensors (3, h, w) or
-        batches (b, 3, h, w), data-set items or loader batches (mappings with `image`), or an
+        Paths, PIL images (taken as they are, without a look at their EXIF orientation), uint8
+        arrays (H, W), (H, W, 3) or (H, W, 4), normalized tensors (3, h, w) or batches
+        (b, 3, h, w), data-set items or loader batches (mappings with `image`), or an
         `AutoVIDataset`.
 
     Yields
@@ -81,30 +98,34 @@ def as_inputs(images: Iterable[Any]) -> Iterator[ImageInput]:
     ValueError
         On anything else.
     """
+    if isinstance(images, str | Path):
+        raise ValueError(f"images is one path, {images}; give a list of images")
+    if isinstance(images, AutoVIDataset) and images.transform is None:
+        images = [sample.path for sample in images.samples]  # decoded when their turn comes
     for image in images:
         if isinstance(image, Mapping):
             inner = image["image"]
             yield from as_inputs(inner if isinstance(inner, list) else [inner])
-        elif isinstance(image, torch.Tensor) and image.ndim == 4:
+        elif isinstance(image, torch.Tensor) and image.ndim == 4 and image.shape[1] == 3:
             yield from (ImageInput(one) for one in image)
         elif isinstance(image, torch.Tensor) and image.ndim == 3 and image.shape[0] == 3:
             yield ImageInput(image)
         elif isinstance(image, str | Path):
             yield ImageInput(Path(image))
-        elif isinstance(image, Image.Image) or (
-            isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3)
-        ):
+        elif isinstance(image, Image.Image) or _is_picture(image):
             yield ImageInput(image)
         else:
             raise ValueError(
                 f"cannot read an image from {type(image).__name__}"
                 f"{getattr(image, 'shape', '')}; expected a path, a PIL image, a uint8 array "
-                "(H, W[, 3]) or a normalized tensor (3, h, w)"
+                "(H, W[, 3 or 4]) or a normalized tensor (3, h, w)"
             )
 
 
 def _is_picture(image: Any) -> bool:
-    return isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3)
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.size == 0:
+        return False
+    return image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
 
 
 def _scaled(tensor: torch.Tensor, image_size: int) -> torch.Tensor:

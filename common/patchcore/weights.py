@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
+import re
 import time
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class Weights:
     @property
     def random(self) -> bool:
         """True for seeded random weights, whose quality says nothing about the method."""
-        return self.label.startswith("random")
+        return random_seed(self.label) is not None
 
 
 def load_weights(backbone: str, layers: tuple[str, ...], source: str, seed: int) -> Weights:
@@ -71,8 +72,12 @@ def load_weights(backbone: str, layers: tuple[str, ...], source: str, seed: int)
     Raises
     ------
     InputError
-        If the file is missing, unreadable, or lacks a tensor or has one of another shape.
+        If the file is missing, unreadable, or not this backbone's.
+    ValueError
+        For `auto`, which `resolve_auto` turns into one of the others.
     """
+    if source == "auto":
+        raise ValueError("weights 'auto' are resolved by resolve_auto before they are loaded")
     expected = expected_shapes(backbone, layers)
     if source == "random":
         state, label = random_state(expected, seed), f"random (seed {seed})"
@@ -80,7 +85,7 @@ def load_weights(backbone: str, layers: tuple[str, ...], source: str, seed: int)
         path = imagenet_file(backbone)
         if not path.is_file():
             raise InputError(missing_imagenet(backbone))
-        state, label = _read(path, expected), "imagenet"
+        state, label = _read(path, backbone, expected), "imagenet"
     else:
         path = Path(source).expanduser()
         if not path.is_file():
@@ -88,8 +93,14 @@ def load_weights(backbone: str, layers: tuple[str, ...], source: str, seed: int)
                 f"weights {source!r}: no such file; expected auto, imagenet, random, or the path "
                 "of a .safetensors or .pth file"
             )
-        state, label = _read(path, expected), path.name
+        state, label = _read(path, backbone, expected), path.name
     return Weights(state, label, _digest(state))
+
+
+def random_seed(label: str) -> int | None:
+    """Seed of random weights from their label; None for all others."""
+    found = re.fullmatch(r"random \(seed (\d+)\)", label)
+    return int(found[1]) if found else None
 
 
 def resolve_auto(backbone: str, synthetic: bool) -> tuple[str, str | None]:
@@ -136,7 +147,7 @@ def fetch_imagenet(backbone: str, deadline: float) -> bool:
     ----------
     backbone : str
     deadline : float
-        Seconds in all, the answer of a silent network included.
+        Seconds in all. A server that stops answering is given up after 10 s at the latest.
 
     Returns
     -------
@@ -155,7 +166,7 @@ def fetch_imagenet(backbone: str, deadline: float) -> bool:
             urllib.request.urlopen(_url(backbone), timeout=timeout) as answer,
             partial.open("wb") as file,
         ):
-            while chunk := answer.read(1 << 20):
+            while chunk := answer.read1(1 << 20):
                 digest.update(chunk)
                 file.write(chunk)
                 if time.monotonic() > until:
@@ -164,7 +175,7 @@ def fetch_imagenet(backbone: str, deadline: float) -> bool:
             return False
         partial.replace(path)
         return True
-    except (OSError, urllib.error.URLError):
+    except (OSError, http.client.HTTPException):
         return False
     finally:
         partial.unlink(missing_ok=True)
@@ -172,15 +183,19 @@ def fetch_imagenet(backbone: str, deadline: float) -> bool:
 
 def expected_shapes(backbone: str, layers: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all tensors up to the last layer used, in the network's order."""
-    with torch.device("meta"):
-        model = getattr(torchvision.models, backbone)(weights=None)
     last = int(layers[-1].removeprefix("layer"))
     used = (*STEM, *(f"layer{number}" for number in range(1, last + 1)))
     return {
-        name: tuple(tensor.shape)
-        for name, tensor in model.state_dict().items()
+        name: shape
+        for name, shape in _all_shapes(backbone).items()
         if name.split(".")[0] in used and not name.endswith("num_batches_tracked")
     }
+
+
+def _all_shapes(backbone: str) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        model = getattr(torchvision.models, backbone)(weights=None)
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def random_state(shapes: dict[str, tuple[int, ...]], seed: int) -> State:
@@ -206,7 +221,7 @@ def random_state(shapes: dict[str, tuple[int, ...]], seed: int) -> State:
     return state
 
 
-def _read(path: Path, expected: dict[str, tuple[int, ...]]) -> State:
+def _read(path: Path, backbone: str, expected: dict[str, tuple[int, ...]]) -> State:
     try:
         if path.suffix == ".safetensors":
             loaded = load_file(path)
@@ -221,15 +236,24 @@ def _read(path: Path, expected: dict[str, tuple[int, ...]]) -> State:
         raise InputError(
             f"{path}: found {type(loaded).__name__}; expected a torchvision state dict"
         )
+    # A deeper network's file holds all that a shallower one needs (ResNet-34 and 18), and more.
+    known = _all_shapes(backbone)
+    for name in loaded:
+        if str(name).startswith("layer") and name not in known:
+            raise InputError(
+                f"{path}: tensor {name!r} is none of {backbone}'s; is it another backbone's file?"
+            )
     state: State = {}
     for name, shape in expected.items():
         tensor = loaded.get(name)
         if not isinstance(tensor, torch.Tensor):
-            raise InputError(f"{path}: tensor {name!r} is missing; is it another backbone's file?")
+            raise InputError(
+                f"{path}: {backbone}'s tensor {name!r} is missing; is it another backbone's file?"
+            )
         if tuple(tensor.shape) != shape:
             raise InputError(
-                f"{path}: tensor {name!r} has shape {tuple(tensor.shape)}, expected {shape}; "
-                "is it another backbone's file?"
+                f"{path}: tensor {name!r} has shape {tuple(tensor.shape)}, {backbone} expects "
+                f"{shape}; is it another backbone's file?"
             )
         state[name] = tensor.detach().to(torch.float32).contiguous()
         if not bool(torch.isfinite(state[name]).all()):
