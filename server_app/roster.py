@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -100,14 +101,20 @@ class Roster:
         needed = self.settings.min_stations or asked
         if left >= needed and left > 0:
             return
-        lost = "; ".join(
-            f"{p.name} {p.status}: {p.reason}" for p in self.all() if p.status != "used"
-        )
         quorum = f"all {asked}" if self.settings.min_stations == 0 else str(needed)
         raise RunError(
             f"after {step} {left} of {asked} stations are left, min-stations asks for {quorum}. "
-            f"{lost or 'No station answered.'}"
+            f"{self.lost() or 'No station answered.'}"
         )
+
+    def lost(self) -> str:
+        """Name everyone who is out, and why; the same reason once for all who share it."""
+        reasons: dict[str, list[str]] = {}
+        for participant in self.all():
+            if participant.status != "used":
+                what = f"{participant.status}: {participant.reason}"
+                reasons.setdefault(what, []).append(participant.name)
+        return "; ".join(f"{', '.join(names)} {what}" for what, names in reasons.items())
 
 
 def admit(roster: Roster) -> FeatureSpace:
@@ -131,6 +138,8 @@ def admit(roster: Roster) -> FeatureSpace:
                 f"{counts[participant.name]} stations call themselves {participant.name}; none of "
                 "them is taken; give each its own name in its node config",
             )
+    if not roster.used():
+        raise RunError(f"no station gave a usable answer to the survey. {roster.lost()}".strip())
     space = _reference_space(roster.used(), settings)
     for participant in roster.used():
         own = _space(participant)
@@ -148,8 +157,6 @@ def admit(roster: Roster) -> FeatureSpace:
 def _reference_space(participants: Sequence[Participant], settings: Settings) -> FeatureSpace:
     spaces = {p.node_id: _space(p) for p in participants}
     common = Counter(space.fingerprint for space in spaces.values()).most_common()
-    if not common:
-        raise RunError("no station gave a usable answer to the survey")
     # People copy the start of a fingerprint from a message: it is enough if it is unambiguous.
     wanted = settings.feature_space or common[0][0]
     named = sorted({fingerprint for fingerprint, _ in common if fingerprint.startswith(wanted)})
@@ -185,6 +192,7 @@ def _refuse_misfits(participants: Iterable[Participant], settings: Settings) -> 
             )
 
 
+@functools.cache
 def feature_dim(backbone: str, layers: tuple[str, ...]) -> int:
     """Numbers per patch: the channels of all layers used."""
     shapes = expected_shapes(backbone, layers)

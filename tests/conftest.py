@@ -44,3 +44,10 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tiny") / "data"
     write_synthetic(root, images=4, size=32)
     return root
+
+
+@pytest.fixture
+def plain_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave a run's pictures and page out: they take seconds and have tests of their own."""
+    monkeypatch.setattr("common.run_output.write_run_plots", lambda folder: [])
+    monkeypatch.setattr("common.run_output.write_report", lambda folders, out: out)

@@ -35,13 +35,6 @@ def write(outcome: Outcome, out: Path, **changes: Any) -> tuple[Path, dict[str, 
     return folder, json.loads((folder / "run.json").read_text())
 
 
-@pytest.fixture
-def plain_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave pictures and page out, which have tests of their own and take seconds."""
-    monkeypatch.setattr("common.run_output.write_run_plots", lambda folder: [])
-    monkeypatch.setattr("common.run_output.write_report", lambda folders, out: out)
-
-
 pytestmark = pytest.mark.usefixtures("plain_files")
 
 
