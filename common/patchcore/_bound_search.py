@@ -116,11 +116,12 @@ class BoundSearch:
         # Small enough that every thread has a block; never so small that products are slow.
         size = min(_QUERIES, max(64, -(-len(queries) // self.threads)))
         blocks = [slice(i, i + size) for i in range(0, len(queries), size)]
-        failed = np.zeros(len(queries), dtype=np.bool_)
+        left = np.zeros(len(queries), dtype=np.int64)
+        most = math.ceil(most_left * len(self.rows))
 
         def work(block: slice) -> None:
             self._scan_table(
-                table, most_left, queries[block], squared[block], indices[block], failed[block]
+                table, most, queries[block], squared[block], indices[block], left[block]
             )
 
         if self.threads == 1 or len(blocks) <= 1:
@@ -129,18 +130,18 @@ class BoundSearch:
         else:
             with ThreadPoolExecutor(self.threads) as workers:
                 list(workers.map(work, blocks))
-        return np.flatnonzero(failed)
+        return np.flatnonzero(left > most)
 
     def _scan_table(
         self,
         table: _Table,
-        most_left: float,
+        most_left: int,
         queries: NDArray[np.float32],
         squared: NDArray[np.float64],
         indices: NDArray[np.int64],
-        failed: NDArray[np.bool_],
+        left: NDArray[np.int64],
     ) -> None:
-        """Go through one table for one block of queries; those with too many rows left fail."""
+        """Go through one table for one block of queries, counting the rows left for each."""
         vectors, norms, drifts = table.filter.vectors(queries)
         try:
             flat = self.spaces.get_nowait()  # used again and again: fresh pages cost time
@@ -166,8 +167,8 @@ class BoundSearch:
                 table.tolerance.product,
                 self.direct,
                 self.direct_scale,
-                math.ceil(most_left * len(part)),
-                failed,
+                most_left,
+                left,
                 squared,
                 indices,
             )

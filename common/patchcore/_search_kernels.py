@@ -94,7 +94,7 @@ def _insert(
         F64,
         F32,
         I64,
-        array(types.boolean, 1, False),
+        array(I64, 1, False),
         array(F64, 2, False),
         array(I64, 2, False),
     )
@@ -114,7 +114,7 @@ def search(
     direct: float,
     direct_scale: np.float32,
     most_left: int,
-    given_up: NDArray[np.bool_],
+    left: NDArray[np.int64],
     values: NDArray[np.float64],
     indices: NDArray[np.int64],
 ) -> None:
@@ -123,15 +123,16 @@ def search(
     `products[i, j] + offsets[j]` is the filter's value of query i and `rows[begin + j]`. First
     the most promising row of each of k parts is measured, so that the limit is tight from the
     start; then every row that the filter cannot rule out, unless a float32 sum of squared
-    differences rules it out (`direct_scale` 0: no such sums). A query of which more than
-    `most_left` rows are left is given up: a better filter is cheaper than measuring them.
+    differences rules it out (`direct_scale` 0: no such sums). `left` counts the rows that the
+    filter left over all blocks; a query with more than `most_left` is given up, since a better
+    filter is cheaper than measuring them.
     """
     scratch = np.empty(SCRATCH)
     n = offsets.shape[0]
     k = values.shape[1]
     part = (n + k - 1) // k
     for i in range(queries.shape[0]):
-        if given_up[i]:
+        if left[i] > most_left:
             continue
         if not norms[i] <= FAR:
             for j in range(n):
@@ -149,8 +150,8 @@ def search(
                 _insert(values[i], indices[i], exact, begin + j)
         worst = values[i, k - 1]
         limit = product_limit(worst * squared_scale, norms[i], most, product, drifts[i])
-        if count_within(products[i], offsets, limit) > most_left:
-            given_up[i] = True
+        left[i] += count_within(products[i], offsets, limit)
+        if left[i] > most_left:
             continue
         direct_limit = _direct_limit(worst * squared_scale, direct)
         j = next_within(products[i], offsets, limit, 0)
