@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from common import __version__
-from common.commands import data, demo, experiment, explore, runs
+from common.commands import check, data, demo, experiment, explore, runs
 from common.commands.shared import console
 from common.errors import FedPatchCoreError
 
@@ -67,6 +67,7 @@ for command in (
     experiment.experiment,
     explore.explore,
     report,
+    check.check,
 ):
     app.command()(command)
 

@@ -1,0 +1,228 @@
+"""Faults inside the images, and of their number."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Final
+
+from common.check.findings import Finding, Kind
+from common.check.survey import Survey
+from common.check.tree import Part, Picture
+
+_SMALLEST: Final = 32
+_FORMATS: Final = {
+    ".png": {"PNG"},
+    ".jpg": {"JPEG", "MPO"},
+    ".jpeg": {"JPEG", "MPO"},
+    ".bmp": {"BMP"},
+    ".tif": {"TIFF"},
+    ".tiff": {"TIFF"},
+}
+
+UNREADABLE_IMAGE: Final = Kind(
+    "unreadable-image",
+    "error",
+    "a run stops at an image that it cannot read, rather than leave it out without a word",
+    "copy the file again from where it came from, or remove it",
+)
+WRONG_FORMAT: Final = Kind(
+    "wrong-suffix",
+    "note",
+    "the file is read by what it holds, but other programs may go by its name",
+    "rename it after its format",
+)
+UNIFORM: Final = Kind(
+    "uniform-image",
+    "warning",
+    "one single colour: a covered lens or a failed exposure, and normal for ever if it is trained "
+    "on",
+    "remove the image",
+)
+TOO_SMALL: Final = Kind(
+    "image-too-small",
+    "warning",
+    f"below {_SMALLEST} pixels a side the network sees only a few patches",
+    "export the image at its full size",
+)
+MIXED_SIZES: Final = Kind(
+    "mixed-sizes",
+    "warning",
+    "an image of another size shows the part at another scale, which looks anomalous as a whole",
+    "bring all images of a category to one size, or find out which camera setting has changed",
+)
+MIXED_COLOURS: Final = Kind(
+    "grey-among-colour",
+    "warning",
+    "a grey image among colour images lies far from a bank of colour patches, whatever it shows",
+    "export all images of a category in the same mode",
+)
+LEAK: Final = Kind(
+    "train-image-in-test",
+    "warning",
+    "an image that was trained on is recognised: the measured false-alarm rate is too good",
+    "remove one of the two",
+)
+CONTRADICTION: Final = Kind(
+    "good-and-defective",
+    "error",
+    "the same picture cannot be good and defective",
+    "look at the image and remove it from where it does not belong",
+)
+TWICE: Final = Kind(
+    "duplicate-image",
+    "warning",
+    "a picture that occurs twice counts twice; between bank and held-out images it makes the "
+    "threshold too low",
+    "remove one of the two",
+)
+WRONG_CATEGORY: Final = Kind(
+    "image-in-two-categories",
+    "warning",
+    "the same picture cannot show two parts",
+    "remove it from the category where it does not belong",
+)
+NO_HOLDOUT: Final = Kind(
+    "single-training-image",
+    "warning",
+    "with one image none can be held out of the bank, so there is no threshold",
+    "add good training images",
+)
+TOO_FEW_NOTE: Final = Kind(
+    "too-few-for-false-alarm-rate",
+    "note",
+    "n held-out good images can promise no false-alarm rate below 1 / (n + 1)",
+    "add good training images, hold out more of them, or aim at a higher rate",
+)
+TOO_FEW: Final = Kind(TOO_FEW_NOTE.name, "warning", TOO_FEW_NOTE.why, TOO_FEW_NOTE.mend)
+
+
+def unreadable_images(survey: Survey) -> Iterator[Finding]:
+    """Empty, truncated and other broken files."""
+    for part in survey.parts:
+        for picture in part.pictures:
+            error = survey.facts[picture.path].error
+            if error is not None:
+                yield UNREADABLE_IMAGE.at(picture.path, error)
+
+
+def wrong_suffixes(survey: Survey) -> Iterator[Finding]:
+    """JPEG files called PNG, and the like."""
+    for picture in _readable(survey):
+        found = survey.facts[picture.path].format
+        if found not in _FORMATS[picture.path.suffix.lower()]:
+            yield WRONG_FORMAT.at(picture.path, f"a {found} file")
+
+
+def uniform_images(survey: Survey) -> Iterator[Finding]:
+    """Images of one single colour."""
+    for picture in _readable(survey):
+        if survey.facts[picture.path].uniform:
+            yield UNIFORM.at(picture.path, "an image of one single colour")
+
+
+def small_images(survey: Survey) -> Iterator[Finding]:
+    """Images in which the network sees next to nothing."""
+    for picture in _readable(survey):
+        height, width = survey.facts[picture.path].size
+        if min(height, width) < _SMALLEST:
+            yield TOO_SMALL.at(picture.path, f"{width}x{height} pixels (width x height)")
+
+
+def mixed_sizes(survey: Survey) -> Iterator[Finding]:
+    """Images of another size than most of their category."""
+    for part in survey.parts:
+        own = [p for p in part.pictures if survey.facts[p.path].error is None]
+        counts = Counter(survey.facts[p.path].size for p in own)
+        if len(counts) < 2:
+            continue
+        usual, number = counts.most_common(1)[0]
+        for picture in own:
+            height, width = survey.facts[picture.path].size
+            if (height, width) != usual:
+                yield MIXED_SIZES.at(
+                    picture.path,
+                    f"{width}x{height} pixels; {number} of {len(own)} images of {part.name} have "
+                    f"{usual[1]}x{usual[0]} (width x height)",
+                )
+
+
+def mixed_colours(survey: Survey) -> Iterator[Finding]:
+    """Grey images where most are coloured, and the other way round."""
+    for part in survey.parts:
+        own = [p for p in part.pictures if survey.facts[p.path].error is None]
+        grey = [p for p in own if survey.facts[p.path].grey]
+        if not grey or len(grey) == len(own):
+            continue
+        rare = grey if 2 * len(grey) <= len(own) else [p for p in own if p not in grey]
+        for picture in rare:
+            kind = "a grey" if survey.facts[picture.path].grey else "a colour"
+            yield MIXED_COLOURS.at(
+                picture.path, f"{kind} image; {len(own) - len(rare)} others of {part.name} are not"
+            )
+
+
+def duplicates(survey: Survey) -> Iterator[Finding]:
+    """Equal pictures in different files, by their pixels."""
+    groups: dict[str, list[Picture]] = defaultdict(list)
+    for picture in _readable(survey):
+        if not survey.facts[picture.path].uniform:
+            groups[survey.facts[picture.path].digest].append(picture)
+    for first, *others in groups.values():
+        for other in others:
+            kind = _relation(first, other)
+            yield kind.at(other.path, f"the same picture as {first.path}")
+
+
+def _relation(first: Picture, other: Picture) -> Kind:
+    if first.category != other.category:
+        return WRONG_CATEGORY
+    if first.good != other.good:
+        return CONTRADICTION
+    return LEAK if first.split != other.split else TWICE
+
+
+def too_few_images(survey: Survey) -> Iterator[Finding]:
+    """Categories whose held-out images cannot promise the wanted false-alarm rate."""
+    options = survey.options
+    rate = options.target_false_alarm_rate
+    needed = math.ceil(1 / rate - 1e-9) - 1
+    for part in survey.parts:
+        count = _training_images(part, survey)
+        place = part.place / "train" / "good"
+        if count == 1:
+            yield NO_HOLDOUT.at(place, "one good training image")
+        if count < 2 or options.calibration_fraction == 0:
+            continue
+        held_out = min(count - 1, max(1, round(options.calibration_fraction * count)))
+        if held_out < needed:
+            kind = TOO_FEW if options.rate_is_wanted else TOO_FEW_NOTE
+            yield kind.at(
+                place,
+                f"{count} good training images, {held_out} of them held out: they promise a "
+                f"false-alarm rate of at most {1 / (held_out + 1):.3g}, not {rate:g}",
+                _how_many(count, needed, options.calibration_fraction),
+            )
+
+
+def _how_many(count: int, needed: int, fraction: float) -> str:
+    images = math.ceil(needed / fraction - 1e-9)
+    more = f"bring {images} good training images"
+    if needed < count and needed / count <= 0.5:
+        share = math.ceil(100 * needed / count) / 100
+        return f"{more}, or hold out {needed} of these (calibration-fraction={share:g})"
+    return f"{more}, or aim at a higher target-false-alarm-rate"
+
+
+def _training_images(part: Part, survey: Survey) -> int:
+    return sum(
+        p.split == "train" and p.good and survey.facts[p.path].error is None for p in part.pictures
+    )
+
+
+def _readable(survey: Survey) -> Iterator[Picture]:
+    for part in survey.parts:
+        for picture in part.pictures:
+            if survey.facts[picture.path].error is None:
+                yield picture
