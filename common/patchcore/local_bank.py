@@ -106,11 +106,20 @@ def build_local_bank(
     -------
     LocalBank
 
+    Raises
+    ------
+    InputError
+        Naming the image that cannot be read.
+    ValueError
+        Without an image.
+
     Notes
     -----
     Memory: the projected patches, 4 bytes x components each (4 x d without a projection), the
     selection's state, and a few images at a time; whole features stay on disk.
     """
+    if not images:
+        raise ValueError("a local bank needs at least one image")
     projected, counts = _project_all(source, images, distances, dtype, progress)
     coreset = _select(projected, budget, distances, centers, stop_radius)
     rows = _gather(source, images, counts, coreset.indices, dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from common.patchcore.local_bank import (
 )
 from common.patchcore.memory_bank import MemoryBank
 from common.patchcore.model_store import SHARED, SavedModel
-from common.patchcore.weights import load_weights, resolve_auto
+from common.patchcore.weights import load_weights, random_seed, resolve_auto
 
 _SPILL_LIMIT = 2**50
 
@@ -97,6 +98,7 @@ class PatchCore:
         self.categories: tuple[str, ...] = ()
         self.radius: float | None = None
         self.provenance: dict[str, Any] = {}
+        self._radii: dict[str, float] = {}
         self._search: dict[str, MemoryBank] = {}
 
     @property
@@ -124,6 +126,7 @@ class PatchCore:
             batches.
         category : str, optional
             Fit one bank per category by calling once for each; without it the bank is shared.
+            A bank that is there already is replaced.
         progress : callable (images done, images), optional
 
         Returns
@@ -135,18 +138,24 @@ class PatchCore:
         ------
         InputError
             Without an image, or naming one that cannot be read.
+        ValueError
+            If a shared bank and banks of categories would stand side by side.
 
         Notes
         -----
         The bank has min(ceil(`local-coreset-ratio` x patches), `global-bank-size`) rows. Features
         are spilled to a temporary folder unless a cache was given.
         """
-        if not self.banks:
-            self.categories = ()
-        local = self._local_bank(images, progress)
         name = category or SHARED
+        if any((bank == SHARED) != (name == SHARED) for bank in self.banks):
+            raise ValueError(
+                f"cannot add the bank {name!r} to {sorted(self.banks)}: a model has either one "
+                "shared bank or one per category"
+            )
+        local = self._local_bank(images, progress)
         self.set_bank(name, local.rows)
-        self.radius = max(self.radius or 0.0, float(local.radii[-1]))
+        self._radii[name] = float(local.radii[-1])
+        self.radius = max(self._radii.values())
         if category is not None and category not in self.categories:
             self.categories = (*self.categories, category)
         return self
@@ -227,8 +236,8 @@ class PatchCore:
             If no bank fits, or an image cannot be read.
         """
         scorer = self.scorer(category)
-        inputs = list(as_inputs(images))
-        for image, features in zip(inputs, self.source.stream(inputs), strict=True):
+        inputs, sizes = itertools.tee(as_inputs(images))
+        for image, features in zip(sizes, self.source.stream(inputs), strict=True):
             anomaly_map = scorer.anomaly_map(features, image.file_size)
             yield Prediction(anomaly_map, scorer.image_score(anomaly_map))
 
@@ -303,22 +312,24 @@ class PatchCore:
             A model folder, or a run folder with `model/` in it.
         cache : FeatureCache, optional
         **changes
-            `device`, `batch_size`, `num_workers`, or `weights` with the path of the weight file
-            where this machine has it elsewhere.
+            `device`, `batch_size`, `num_workers`, `image_score`, or `weights` with the path of
+            the weight file where this machine has it elsewhere.
 
         Raises
         ------
         InputError
-            If the model is damaged, or the weights found here are not those it was built with.
+            If the model is damaged, the weights found here are not those it was built with, or a
+            change would make another feature space.
         """
         saved = SavedModel.load(Path(folder))
         space = saved.space
-        if space.weights.startswith("random"):
-            source, seed = "random", int("".join(filter(str.isdigit, space.weights)))
-        else:
-            source, seed = saved.weights_source, Settings().seed
-            if space.weights == "imagenet" or source in ("", "auto"):
-                source = "imagenet"
+        seed, source = random_seed(space.weights), saved.weights_source
+        if seed is not None:
+            source = "random"
+        elif space.weights == "imagenet" or source in ("", "auto", "random"):
+            source = "imagenet"
+        if changes.get("weights") == "auto":
+            del changes["weights"]  # where the model itself says
         settings = Settings(
             backbone=space.backbone,
             layers=",".join(space.layers),
@@ -327,7 +338,7 @@ class PatchCore:
             precision=space.precision,
             image_score=saved.image_score,
             weights=source,
-            seed=seed,
+            seed=Settings().seed if seed is None else seed,
             wire_dtype=str(next(iter(saved.banks.values())).dtype),
             bank_scope="shared" if SHARED in saved.banks else "category",
         ).with_(**changes)
@@ -341,8 +352,19 @@ class PatchCore:
                 f"({weights.sha256[:12]}...); name the right file with weights=PATH"
             )
         model = cls(settings, extractor=FeatureExtractor(settings, weights), cache=cache)
+        if model.space.fingerprint != space.fingerprint:
+            raise InputError(
+                f"{folder}: was built in {space.describe()}; the settings given ask for "
+                f"{model.space.describe()}, in which its bank means nothing"
+            )
         for name, rows in saved.banks.items():
+            if rows.shape[1] != model.extractor.feature_dim:
+                raise InputError(
+                    f"{folder}: bank {name!r} has {rows.shape[1]} numbers a row, its feature "
+                    f"space {model.extractor.feature_dim}; the files do not belong together"
+                )
             model.set_bank(name, rows)
+            model._radii[name] = saved.radius or 0.0
         model.thresholds, model.categories = dict(saved.thresholds), saved.categories
         model.radius, model.provenance = saved.radius, dict(saved.provenance)
         return model

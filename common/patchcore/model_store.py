@@ -65,10 +65,19 @@ class SavedModel:
         Raises
         ------
         InputError
-            If `folder` exists and is not a model folder.
+            If `folder` exists and is not a model folder, or cannot be written.
         """
+        folder = folder.expanduser().resolve()
+        if folder.is_file():
+            raise InputError(f"{folder}: a file; give a folder for the model")
         if folder.exists() and any(folder.iterdir()) and not (folder / "model.json").is_file():
             raise InputError(f"{folder}: holds other files than a model; give another folder")
+        try:
+            self._write(folder)
+        except OSError as error:
+            raise InputError(f"{folder}: the model could not be written ({error})") from error
+
+    def _write(self, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = folder.with_name(folder.name + ".partial")
         shutil.rmtree(building, ignore_errors=True)
@@ -115,27 +124,46 @@ class SavedModel:
             if facts["format"] != FORMAT:
                 raise InputError(f"{path}: format {facts['format']!r}; this version reads {FORMAT}")
             banks = load_file(folder / "bank.safetensors")
+            shapes = {n: (int(r), int(facts["feature_dim"])) for n, r in facts["rows"].items()}
+            if not shapes or set(shapes) != set(banks):
+                raise InputError(
+                    f"{folder}: bank.safetensors holds the banks {sorted(banks)}, model.json "
+                    f"names {sorted(shapes)}; the two files do not belong together"
+                )
             model = cls(
-                banks={name: banks[name] for name in facts["rows"]},
-                space=FeatureSpace.from_json(facts["feature_space"]),
+                banks=banks,
+                space=_read_space(path, facts["feature_space"]),
                 image_score=str(facts["image_score"]),
                 categories=tuple(facts["categories"]),
                 thresholds=dict(facts["thresholds"]),
-                radius=facts["radius"],
+                radius=None if facts["radius"] is None else float(facts["radius"]),
                 weights_source=str(facts["weights_source"]),
                 provenance=dict(facts["provenance"]),
             )
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            SafetensorError,
+        ) as error:
             raise InputError(
                 f"{folder}: damaged model ({type(error).__name__}: {error}); restore or train anew"
             ) from error
         for name, rows in model.banks.items():
-            shape = (facts["rows"][name], facts["feature_dim"])
-            if rows.shape != shape or rows.dtype not in (np.float16, np.float32):
+            if rows.shape != shapes[name] or rows.dtype not in (np.float16, np.float32):
                 raise InputError(
                     f"{folder}/bank.safetensors: bank {name!r} is {rows.dtype} {rows.shape}; "
-                    f"model.json says {shape}"
+                    f"model.json says {shapes[name]}, float16 or float32"
                 )
             if len(rows) == 0 or not np.isfinite(rows).all():
                 raise InputError(f"{folder}/bank.safetensors: bank {name!r} is empty or not finite")
         return model
+
+
+def _read_space(path: Path, facts: dict[str, Any]) -> FeatureSpace:
+    try:
+        return FeatureSpace.from_json(facts)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
