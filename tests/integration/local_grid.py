@@ -91,8 +91,8 @@ class Finished:
     """A run folder, as others read it."""
 
     folder: Path
-    grid: LocalGrid
-    error: Exception | None
+    grid: LocalGrid | None = None
+    error: Exception | None = None
     run: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
