@@ -158,7 +158,7 @@ def category_samples(index: DataIndex) -> Pictures:
     samples = [sample for sample in chosen if sample is not None]
     images = [_pixels(sample) for sample in samples]
     titles = [
-        f"{sample.category}, {image.shape[1]} x {image.shape[0]}"
+        f"{sample.category}\n{image.shape[1]} x {image.shape[0]} pixels"
         for sample, image in zip(samples, images, strict=True)
     ]
     return images, titles
@@ -178,10 +178,7 @@ def defect_examples(index: DataIndex, category: str) -> Pictures:
     names = dict.fromkeys(["good", *(one.defect_type for one in own)])
     samples = [_first(index, category, name) for name in names]
     present = [sample for sample in samples if sample is not None]
-    return (
-        [_pixels(sample) for sample in present],
-        [f"{category}: {sample.defect_type}" for sample in present],
-    )
+    return [_pixels(sample) for sample in present], [sample.defect_type for sample in present]
 
 
 def partition_preview(

@@ -73,6 +73,7 @@ def best_and_worst(
     -------
     list of GalleryPicture
         Best first; a case is best or worst by its score over (good images: under) the threshold.
+        Each group shows a category and defect type once.
 
     Notes
     -----
@@ -90,11 +91,15 @@ def best_and_worst(
     found = f"{run['method']}, seed {run['seed']}; chosen from {len(cases)} test images"
     defective = sorted((case for case in cases if case.sample.label), key=lambda one: -one.margin)
     good = sorted((case for case in cases if not case.sample.label), key=lambda one: one.margin)
-    missed = defective[count:][::-1][:count]
+    best = _of_different_kinds(defective, count)
+    missed = _of_different_kinds([one for one in defective[::-1] if one not in best], count)
     groups = (
-        (f"Best: defects farthest above the threshold ({found})", defective[:count]),
+        (f"Best: defects farthest above the threshold ({found})", best),
         (f"Worst: defects lowest against the threshold ({found})", missed),
-        (f"Worst: good parts highest against the threshold ({found})", good[:count]),
+        (
+            f"Worst: good parts highest against the threshold ({found})",
+            _of_different_kinds(good, count),
+        ),
     )
     return [_picture(model, index, case, heading) for heading, chosen in groups for case in chosen]
 
@@ -117,6 +122,14 @@ def _judge_category(
     return [Case(sample, score, float(level)) for sample, score in zip(chosen, scores, strict=True)]
 
 
+def _of_different_kinds(cases: Sequence[Case], count: int) -> list[Case]:
+    """The first cases, one of each category and defect type: ten alike would teach nothing."""
+    kinds: dict[tuple[str, str], Case] = {}
+    for case in cases:
+        kinds.setdefault((case.sample.category, case.sample.defect_type), case)
+    return list(kinds.values())[:count]
+
+
 def _spaced(samples: Sequence[Sample], most: int) -> list[Sample]:
     """At most so many, evenly over the sequence."""
     if len(samples) <= most:
@@ -137,12 +150,12 @@ def _picture(model: PatchCore, index: DataIndex, case: Case, group: str) -> Gall
         (0, True): "false alarm",
         (0, False): "rightly passed",
     }[(sample.label, alarm)]
-    # The scale starts at what is normal for the category, so that pictures can be compared.
+    # Every map has its category's scale; below half the threshold there is nothing to see.
     figure = visualize_anomaly_map(
         image,
         prediction.anomaly_map,
         mask=_mask(index, sample, image.shape[:2]),
-        limits=(0.0, max(1.3 * case.level, case.score)),
+        limits=(0.5 * case.level, max(1.3 * case.level, case.score)),
         threshold=threshold,
     )
     return GalleryPicture(

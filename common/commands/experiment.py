@@ -93,9 +93,11 @@ class _Lines:
 def _table(outcomes: Sequence[Outcome]) -> Table:
     from common.analysis.wording import duration
 
-    table = Table(title="Runs", title_justify="left")
-    for name in ("run", "status", "time", "mean AUC-sPRO@0.05", "mean image AUROC"):
-        table.add_column(name, justify="left" if name in ("run", "status") else "right")
+    table = Table(title="Runs, with their means over the categories", title_justify="left")
+    table.add_column("run", no_wrap=True)
+    table.add_column("status")
+    for name in ("time", "AUC-sPRO @0.05", "image AUROC"):
+        table.add_column(name, justify="right")
     for one in outcomes:
         values = ("-", "-") if one.status == "failed" else _means(one.folder)
         table.add_row(one.run.name, one.status, duration(one.seconds), *values)

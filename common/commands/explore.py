@@ -64,7 +64,9 @@ def _table(title: str, content: pd.DataFrame) -> Table:
     table.add_column(str(content.index.name), no_wrap=True)
     for name in content.columns:
         words = content[name].dtype == object or str(content[name].dtype).startswith("str")
-        table.add_column(str(name).replace("_", " "), justify="left" if words else "right")
+        table.add_column(
+            str(name).replace("_", " "), justify="left" if words else "right", overflow="fold"
+        )
     for label, row in content.iterrows():
         table.add_row(str(label), *map(str, row))
     return table
