@@ -31,7 +31,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py --quick
 
 clean:
 	rm -rf $(VENV) outputs build dist
