@@ -125,16 +125,3 @@ def test_a_cache_that_cannot_be_written_is_named(
     monkeypatch.setenv("FEDPATCHCORE_CACHE", str(tmp_path / "file"))
     with pytest.raises(InputError, match="FEDPATCHCORE_CACHE"):
         demo_data()
-
-
-def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    from common.paths import cache_root
-
-    monkeypatch.setenv("HOME", "/home/somebody")
-    monkeypatch.delenv("FEDPATCHCORE_CACHE", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert cache_root() == Path("/home/somebody/.cache/fedpatchcore")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
-    assert cache_root() == Path("/caches/fedpatchcore")
-    monkeypatch.setenv("FEDPATCHCORE_CACHE", "~/own")
-    assert cache_root() == Path("/home/somebody/own")
