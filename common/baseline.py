@@ -137,6 +137,7 @@ class _Work:
         self.bank_samples, self.held_out = bank_samples, held_out
         self.on_progress = on_progress
         self.thresholds: dict[str, Any] = {}
+        self.calibration: dict[str, list[float]] = {}
 
     def run_category(self, category: str) -> None:
         """Fit (in scope `category`) and evaluate; an error is noted, not raised."""
@@ -188,6 +189,7 @@ class _Work:
         scores = [prediction.score for prediction in self.model.predict_each(own, category)]
         threshold = calibrate_threshold(scores, self.result.record.settings.target_false_alarm_rate)
         self.thresholds[category] = threshold
+        self.calibration[category] = sorted(scores)
         if not samples:
             self.result.record.notices.append(f"no test images of {category}: not evaluated")
         self.result.record.evaluated.append(
@@ -218,6 +220,7 @@ def _finish(work: _Work, settings: Settings) -> None:
         image_score=settings.image_score,
         categories=tuple(record.categories),
         thresholds=threshold_facts(work.thresholds),
+        calibration=work.calibration,
         radius=model.radius,
         weights_source=settings.absolute().weights,
         provenance={

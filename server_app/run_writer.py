@@ -163,6 +163,7 @@ def _model(
         image_score=settings.image_score,
         categories=tuple(outcome.categories()),
         thresholds=threshold_facts(thresholds),
+        calibration={name: sorted(own) for name, own in outcome.held_out_scores.items()},
         radius=outcome.radius,
         weights_source="" if real else settings.weights,
         provenance={

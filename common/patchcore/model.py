@@ -95,6 +95,7 @@ class PatchCore:
         )
         self.banks: dict[str, NDArray[np.floating]] = {}
         self.thresholds: dict[str, dict[str, Any]] = {}
+        self.calibration: dict[str, list[float]] = {}
         self.categories: tuple[str, ...] = ()
         self.radius: float | None = None
         self.provenance: dict[str, Any] = {}
@@ -295,6 +296,7 @@ class PatchCore:
             image_score=self.settings.image_score,
             categories=self.categories,
             thresholds=self.thresholds,
+            calibration=self.calibration,
             radius=self.radius,
             weights_source=self.settings.absolute().weights,
             provenance=self.provenance,
@@ -366,5 +368,6 @@ class PatchCore:
             model.set_bank(name, rows)
             model._radii[name] = saved.radius or 0.0
         model.thresholds, model.categories = dict(saved.thresholds), saved.categories
+        model.calibration = dict(saved.calibration)
         model.radius, model.provenance = saved.radius, dict(saved.provenance)
         return model

@@ -36,6 +36,9 @@ class SavedModel:
         Parts that the banks were built from.
     thresholds : dict of category to facts
         As `Threshold.to_json` gives them; categories without held-out images are absent.
+    calibration : dict of category to list of float
+        Image scores of the held-out good images, ascending: what the thresholds rest on, and what
+        later good parts are compared with.
     radius : float or None
         Distance of the training patch that lies farthest from its bank.
     weights_source : str
@@ -50,6 +53,7 @@ class SavedModel:
     image_score: str = "max"
     categories: tuple[str, ...] = ()
     thresholds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    calibration: dict[str, list[float]] = field(default_factory=dict)
     radius: float | None = None
     weights_source: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -96,6 +100,7 @@ class SavedModel:
             "image_score": self.image_score,
             "categories": list(self.categories),
             "thresholds": self.thresholds,
+            "calibration": self.calibration,
             "radius": self.radius,
             "weights_source": self.weights_source,
             "provenance": self.provenance,
@@ -136,6 +141,7 @@ class SavedModel:
                 image_score=str(facts["image_score"]),
                 categories=tuple(facts["categories"]),
                 thresholds=dict(facts["thresholds"]),
+                calibration=_read_scores(facts.get("calibration", {})),
                 radius=None if facts["radius"] is None else float(facts["radius"]),
                 weights_source=str(facts["weights_source"]),
                 provenance=dict(facts["provenance"]),
@@ -160,6 +166,13 @@ class SavedModel:
             if len(rows) == 0 or not np.isfinite(rows).all():
                 raise InputError(f"{folder}/bank.safetensors: bank {name!r} is empty or not finite")
         return model
+
+
+def _read_scores(facts: dict[str, list[float]]) -> dict[str, list[float]]:
+    found = {str(name): sorted(float(score) for score in own) for name, own in facts.items()}
+    if not all(np.isfinite(scores).all() for scores in found.values()):
+        raise ValueError("a calibration score is not finite")
+    return found
 
 
 def _read_space(path: Path, facts: dict[str, Any]) -> FeatureSpace:
