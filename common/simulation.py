@@ -32,6 +32,8 @@ CONNECTION: Final = "private"
 START_SECONDS: Final = 60.0
 COMMAND_SECONDS: Final = 120.0
 EXTRA_SECONDS: Final = 600.0
+# Jupyter sets these for everything below it; coloured JSON is no JSON.
+_FORCED_COLOR: Final = frozenset({"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS"})
 
 Listener = Callable[[str], None]
 
@@ -116,7 +118,7 @@ def _superlink() -> Iterator[FlowerHome]:
     port, control = _free_ports(2)
     tools = str(Path(sys.executable).parent)
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in _FORCED_COLOR},
         "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', '')}",
         "FLWR_HOME": str(folder),
         "FLWR_TELEMETRY_ENABLED": "0",

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, on drawings and on real images; they come without outputs."""
+"""The notebooks come without outputs and run top to bottom, on drawings and real images."""
 
 from __future__ import annotations
 
