@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from common.check import CheckOptions, Report, check_folder
-from common.commands.shared import console, progress_bar
+from common.commands.shared import console, plain, progress_bar
 from common.config import Settings
 from common.errors import InputError
 
@@ -73,21 +73,16 @@ def _print(report: Report) -> None:
             place = finding.path
         colour = _COLOURS[finding.severity]
         console.print(
-            f"[{colour}]{finding.severity}[/] {_plain(place)}  ({finding.kind})",
+            f"[{colour}]{finding.severity}[/] {plain(place)}  ({finding.kind})",
             highlight=False,
             soft_wrap=True,
         )
         for label, text in (("found", finding.found), ("why", finding.why), ("mend", finding.mend)):
-            console.print(f"    {label}: {_plain(text)}", highlight=False, soft_wrap=True)
+            console.print(f"    {label}: {plain(text)}", highlight=False, soft_wrap=True)
     console.print(
-        f"{_plain(report.root)}: {len(report.categories)} categories, {report.images} images, "
+        f"{plain(report.root)}: {len(report.categories)} categories, {report.images} images, "
         f"{report.masks} masks; {report.count('error')} errors, {report.count('warning')} "
         f"warnings, {report.count('note')} notes",
         highlight=False,
         soft_wrap=True,
     )
-
-
-def _plain(text: object) -> str:
-    """Text that is not taken for markup."""
-    return str(text).replace("[", "\\[")

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from common.commands.shared import (
     SetOption,
+    changed,
     console,
     make_settings,
     metrics_table,
@@ -138,7 +139,7 @@ def evaluate(
     options = EvaluateOptions(
         method=method,
         export_maps=export_maps,
-        changes=_changed(changes),
+        changes=changed(changes),
         kinds=read_kinds(kinds) if kinds else None,
     )
     with progress_bar("evaluating") as show:
@@ -186,10 +187,3 @@ def _stations_table(folder: Path, run: dict[str, Any]) -> Table:
         traffic = [f"{station[key] / 1e6:.2f}" for key in ("bytes_up", "bytes_down")]
         table.add_row(station["name"], station["status"], *values, *traffic)
     return table
-
-
-def _changed(assignments: list[str] | None) -> dict[str, Any]:
-    """Only the settings named by `--set`, validated, in snake_case."""
-    settings = Settings().override(assignments or [])
-    keys = [text.partition("=")[0].strip().replace("-", "_") for text in assignments or []]
-    return {key: getattr(settings, key) for key in keys}

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -38,6 +39,18 @@ SetOption = Annotated[
 def make_settings(assignments: list[str] | None, **base: Any) -> Settings:
     """Defaults, changed by the command's own options, then by `--set`."""
     return Settings(**base).override(assignments or [])
+
+
+def changed(assignments: list[str] | None) -> dict[str, Any]:
+    """Only the settings named by `--set`, validated, in snake_case."""
+    settings = Settings().override(assignments or [])
+    keys = [text.partition("=")[0].strip().replace("-", "_") for text in assignments or []]
+    return {key: getattr(settings, key) for key in keys}
+
+
+def plain(text: object) -> str:
+    """Text that the console does not take for markup."""
+    return escape(str(text))
 
 
 def open_data(data: Path, workers: int = 4) -> DataIndex:
