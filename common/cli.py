@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from common import __version__
-from common.commands import check, data, demo, experiment, explore, runs
+from common.commands import check, data, demo, experiment, explore, judging, runs
 from common.commands.shared import console
 from common.errors import FedPatchCoreError
 
@@ -68,6 +68,9 @@ for command in (
     explore.explore,
     report,
     check.check,
+    judging.inspect,
+    judging.show,
+    judging.add,
 ):
     app.command()(command)
 

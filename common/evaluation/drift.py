@@ -1,0 +1,201 @@
+"""Do today's good parts still lie where the calibration's good parts lay?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Verdict = Literal["fit", "watch", "refit", "unknown"]
+
+QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
+_SURPRISE: Final = 0.01
+_ALARM: Final = 0.001
+_FEWEST: Final = 5
+_STRONG_SHIFT: Final = 0.8
+"""Probability that a new good part scores higher than a held-out one; 0.5 without a shift."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Scores of today compared with those of the held-out images.
+
+    Attributes
+    ----------
+    verdict : "fit", "watch", "refit" or "unknown"
+    sentence : str
+        The verdict in plain words, with its reason.
+    images, calibration_images : int
+        How many scores were compared.
+    quantiles, calibration_quantiles : dict of "0.05", ..., "0.95" to score
+    share_beyond : float or None
+        Of today's scores, how many lie above the threshold; None without a threshold.
+    promised_share : float or None
+        What the threshold promised of good parts.
+    higher : float or None
+        Probability that one of today's scores is higher than one of the calibration's (a tie
+        counts half); None without scores on both sides.
+    p_beyond, p_higher : float or None
+        How probable so many beyond the threshold, and so much of a shift up or down (two-sided),
+        would be if nothing had changed.
+    """
+
+    verdict: Verdict
+    sentence: str
+    images: int
+    calibration_images: int
+    quantiles: dict[str, float]
+    calibration_quantiles: dict[str, float]
+    share_beyond: float | None = None
+    promised_share: float | None = None
+    higher: float | None = None
+    p_beyond: float | None = None
+    p_higher: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields by name."""
+        return asdict(self)
+
+
+def compare_with_calibration(
+    scores: Sequence[float] | NDArray[np.floating],
+    calibration: Sequence[float] | NDArray[np.floating],
+    threshold: float | None = None,
+    *,
+    all_good: bool = True,
+) -> Drift:
+    """Say whether today's scores look like those that the threshold was calibrated with.
+
+    Parameters
+    ----------
+    scores : array of shape (m,), float
+        Image scores of today.
+    calibration : array of shape (n,), float
+        Image scores of the good images that were held out of the bank.
+    threshold : float, optional
+        The one in use.
+    all_good : bool
+        Whether today's images are known to show good parts. If not, defects among them must not
+        look like drift: only the scores up to the threshold are compared, on both sides, and the
+        share beyond it is told but not judged.
+
+    Returns
+    -------
+    Drift
+        `fit`: no sign of a change. `watch`: a surprising one (below 1 %). `refit`: one that chance
+        hardly explains (below 0.1 %) and that matters: today's scores are higher in at least 80 %
+        of the comparisons, or at least twice as many as promised lie beyond the threshold.
+        `unknown`: fewer than 5 scores on either side.
+
+    Raises
+    ------
+    ValueError
+        If a score or the threshold is not finite.
+
+    Notes
+    -----
+    A threshold with k - 1 calibration scores above it (or k at and above it) is exceeded by j of
+    m new exchangeable scores with a beta-binomial probability (m, k, n + 1 - k): exact, whatever
+    the distribution. The shift is the Mann-Whitney test, exact for few scores without ties.
+
+    References
+    ----------
+    Mann and Whitney, "On a test of whether one of two random variables is stochastically larger
+    than the other", 1947. Wilks, "Determination of sample sizes for setting tolerance limits",
+    1941 (the number of new observations beyond an order statistic).
+    """
+    today = _sorted(scores, "score")
+    held_out = _sorted(calibration, "calibration score")
+    if threshold is not None and not np.isfinite(threshold):
+        raise ValueError(f"the threshold is {threshold}, expected a finite number")
+    facts: dict[str, Any] = {
+        "images": today.size,
+        "calibration_images": held_out.size,
+        "quantiles": _quantiles(today),
+        "calibration_quantiles": _quantiles(held_out),
+    }
+    compared, reference = today, held_out
+    if threshold is not None and today.size:
+        facts["share_beyond"] = float(np.mean(today > threshold))
+        if held_out.size:
+            rank = max(1, int((held_out >= threshold).sum()))
+            facts["promised_share"] = rank / (held_out.size + 1)
+            if all_good:
+                beyond = int((today > threshold).sum())
+                law = stats.betabinom(today.size, rank, held_out.size + 1 - rank)
+                facts["p_beyond"] = float(law.sf(beyond - 1))
+    if threshold is not None and not all_good:
+        compared, reference = today[today <= threshold], held_out[held_out <= threshold]
+    if compared.size and reference.size:
+        test = stats.mannwhitneyu(compared, reference, alternative="two-sided")
+        facts["higher"] = float(test.statistic) / (compared.size * reference.size)
+        facts["p_higher"] = float(test.pvalue)
+    if min(compared.size, reference.size) < _FEWEST:
+        verdict, sentence = _too_few(today, compared, reference, all_good)
+    else:
+        verdict, sentence = _judge(facts, all_good)
+    return Drift(verdict, sentence, **facts)
+
+
+def _too_few(
+    today: NDArray[np.float64],
+    compared: NDArray[np.float64],
+    reference: NDArray[np.float64],
+    all_good: bool,
+) -> tuple[Verdict, str]:
+    if not all_good and today.size >= _FEWEST and compared.size < _FEWEST <= reference.size:
+        return "watch", (
+            f"watch: only {compared.size} of {today.size} images are within the threshold; either "
+            "nearly all parts are defective, or good parts look different from the calibration's"
+        )
+    return "unknown", (
+        f"unknown: {compared.size} scores of today against {reference.size} of the calibration "
+        f"are too few to compare; at least {_FEWEST} each are needed"
+    )
+
+
+def _judge(facts: dict[str, Any], all_good: bool) -> tuple[Verdict, str]:
+    higher, p_higher = facts["higher"], facts["p_higher"]
+    reasons = []
+    verdict: Verdict = "fit"
+    p_beyond = facts.get("p_beyond")
+    if p_beyond is not None and p_beyond < _SURPRISE:
+        share, promised = facts["share_beyond"], facts["promised_share"]
+        reasons.append(f"{share:.1%} lie beyond the threshold, {promised:.1%} were promised")
+        verdict = "refit" if p_beyond < _ALARM and share >= 2 * promised else "watch"
+    if p_higher < _SURPRISE:
+        way = "higher" if higher > 0.5 else "lower"
+        part = higher if higher > 0.5 else 1 - higher
+        reasons.append(f"in {part:.0%} of comparisons today's score is the {way} one")
+        if p_higher < _ALARM and higher >= _STRONG_SHIFT:
+            verdict = "refit"
+        elif verdict == "fit":
+            verdict = "watch"
+    what = "good parts" if all_good else "parts within the threshold"
+    start = f"{verdict}: {facts['images']} images against {facts['calibration_images']}: "
+    if verdict == "fit":
+        return verdict, f"{start}today's {what} lie as the calibration's did"
+    advice = {
+        "watch": "look at some of them, and at light, lens and position",
+        "refit": "add today's good parts to the bank or train anew, then calibrate again",
+    }[verdict]
+    return verdict, f"{start}{'; '.join(reasons)}; {advice}"
+
+
+def _sorted(scores: Sequence[float] | NDArray[np.floating], name: str) -> NDArray[np.float64]:
+    values = np.sort(np.asarray(scores, dtype=np.float64).ravel())
+    if not np.isfinite(values).all():
+        raise ValueError(f"a {name} is not finite")
+    return values
+
+
+def _quantiles(scores: NDArray[np.float64]) -> dict[str, float]:
+    if scores.size == 0:
+        return {}
+    return {
+        f"{q:g}": float(v) for q, v in zip(QUANTILES, np.quantile(scores, QUANTILES), strict=True)
+    }

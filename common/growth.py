@@ -1,0 +1,197 @@
+"""New normal images into a saved model, without a refit."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.errors import InputError
+from common.patchcore import PatchCore
+from common.patchcore.inputs import ImageInput
+from common.patchcore.local_bank import Distances, build_local_bank, covering_radius
+from common.patchcore.model_store import SavedModel
+
+Progress = Callable[[int, int], None]
+
+GROWTH = 0.1
+"""By default a bank grows by at most this share of its rows in one go."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What adding images changed.
+
+    Attributes
+    ----------
+    bank : str
+        Name of the bank that grew.
+    images, patches : int
+        What was looked at.
+    rows_before, rows_after : int
+    reach_before, reach_after : float
+        Distance of the new images' worst-covered patch from the bank.
+    radius : float or None
+        The model's own radius before; what lies within it is not new.
+    folder : Path or None
+        Where the model was written; None if nothing was new.
+    kept : Path or None
+        Where the old model is now, if it was replaced.
+    """
+
+    bank: str
+    images: int
+    patches: int
+    rows_before: int
+    rows_after: int
+    reach_before: float
+    reach_after: float
+    radius: float | None
+    folder: Path | None
+    kept: Path | None
+
+    @property
+    def sentence(self) -> str:
+        """What happened, in plain words."""
+        if self.rows_after == self.rows_before:
+            covered = "" if self.radius is None else f"; its radius is {self.radius:.4g}"
+            return (
+                f"nothing to add: all {self.patches} patches of the {self.images} images lie "
+                f"within {self.reach_before:.4g} of the bank{covered}"
+            )
+        return (
+            f"{self.rows_after - self.rows_before} rows added to {self.rows_before}: the farthest "
+            f"patch of the {self.images} images lay {self.reach_before:.4g} from the bank, now "
+            f"{self.reach_after:.4g}; scores can only have become lower, so the threshold's "
+            "promise still holds, but it may be higher than needed"
+        )
+
+
+def add_images(
+    folder: Path,
+    images: Sequence[Path],
+    *,
+    category: str | None = None,
+    out: Path | None = None,
+    most_rows: int | None = None,
+    progress: Progress | None = None,
+    changes: dict[str, Any] | None = None,
+) -> Growth:
+    """Continue the coreset of a saved model with the patches of new normal images.
+
+    Parameters
+    ----------
+    folder : Path
+        Model or run folder.
+    images : sequence of Path
+        Good parts. What they show counts as normal from now on.
+    category : str, optional
+        Which bank; may be left out if there is only one.
+    out : Path, optional
+        Where to write the new model; by default it replaces the old one, which is kept beside it.
+    most_rows : int, optional
+        At most so many rows are added; by default a tenth of the bank's.
+    progress : callable (images done, images), optional
+    changes : dict of setting to value, optional
+        Where and how to compute, such as `device` or `weights`; see `PatchCore.load`.
+
+    Returns
+    -------
+    Growth
+
+    Raises
+    ------
+    InputError
+        If there is no such model or bank, an image cannot be read, or `out` holds other files.
+
+    Notes
+    -----
+    Farthest first, from the rows that are there: only patches farther from the bank than its
+    radius are taken, the farthest first, until none is left or `most_rows` are reached. Distances
+    are those of the run's own random projection with the default settings.
+    """
+    if most_rows is not None and most_rows < 1:
+        raise InputError(f"--rows {most_rows}: expected at least 1")
+    place = _model_folder(folder)
+    saved = SavedModel.load(place)
+    model = PatchCore.load(place, **(changes or {}))
+    name = model.bank_name(category)
+    if category is not None and saved.categories and category not in saved.categories:
+        raise InputError(
+            f"the model was not built for category {category!r}; it knows: "
+            f"{', '.join(saved.categories)}"
+        )
+    bank = model.banks[name]
+    inputs = [ImageInput(path) for path in images]
+    distances = Distances(model.settings.coreset_projection, model.settings.seed)
+    patches = sum(math.prod(model.space.patch_grid(image.file_size)) for image in inputs)
+    before = covering_radius(model.source, inputs, bank, distances, bank.dtype)
+    limit = saved.radius if saved.radius is not None else 0.0
+    facts = (name, len(inputs), patches, len(bank))
+    if before <= limit:
+        return Growth(*facts, len(bank), before, before, saved.radius, None, None)
+    budget = most_rows or max(1, math.ceil(GROWTH * len(bank)))
+    new = build_local_bank(
+        model.source, inputs, budget, distances, bank.dtype, bank, limit, progress
+    )
+    after = float(new.radii[-1])
+    grown = replace(
+        saved,
+        banks={**saved.banks, name: np.concatenate([bank, new.rows])},
+        radius=max(limit, after),
+        provenance={**saved.provenance, "added": [*_added(saved), _record(facts, len(new.rows))]},
+    )
+    target, kept = _write(grown, place, out)
+    total = len(bank) + len(new.rows)
+    return Growth(*facts, total, before, after, saved.radius, target, kept)
+
+
+def _model_folder(folder: Path) -> Path:
+    inner = folder / "model"
+    return inner if not (folder / "model.json").is_file() and inner.is_dir() else folder
+
+
+def _added(saved: SavedModel) -> list[object]:
+    earlier = saved.provenance.get("added", [])
+    return list(earlier) if isinstance(earlier, list) else []
+
+
+def _record(facts: tuple[str, int, int, int], rows: int) -> dict[str, object]:
+    name, images, patches, _ = facts
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"bank": name, "images": images, "patches": patches, "rows": rows, "when": now}
+
+
+def _write(model: SavedModel, place: Path, out: Path | None) -> tuple[Path, Path | None]:
+    """Write beside or in place; the old model is moved only when the new one is whole."""
+    if out is not None and out.expanduser().resolve() != place.expanduser().resolve():
+        model.save(out)
+        return out, None
+    place = place.expanduser().resolve()
+    new, kept = place.with_name(place.name + ".new"), _free(place)
+    model.save(new)
+    try:
+        place.rename(kept)
+        try:
+            new.rename(place)
+        except OSError:
+            kept.rename(place)
+            raise
+    except OSError as error:
+        shutil.rmtree(new, ignore_errors=True)
+        raise InputError(f"{place}: the model could not be replaced ({error})") from error
+    return place, kept
+
+
+def _free(place: Path) -> Path:
+    """A name beside the model that is not taken: `model.before-1`, ..."""
+    number = 1
+    while (kept := place.with_name(f"{place.name}.before-{number}")).exists():
+        number += 1
+    return kept

@@ -1,0 +1,126 @@
+"""Which images are to be judged, and what their overlays are called."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.data.images import IMAGE_SUFFIXES, natural_key
+from common.errors import InputError
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image to be judged.
+
+    Attributes
+    ----------
+    path : Path
+        Absolute.
+    place : Path
+        Relative to the folder that was searched; only the name of an image given by itself.
+    """
+
+    path: Path
+    place: Path
+
+
+def find_images(inputs: Sequence[Path], skip: Path | None = None) -> list[Found]:
+    """Search files and folders for images.
+
+    Parameters
+    ----------
+    inputs : sequence of Path
+        Image files, and folders that are searched with all their sub-folders.
+    skip : Path, optional
+        A folder to leave out: where results are written.
+
+    Returns
+    -------
+    list of Found
+        In order of the inputs, each in natural order; no file twice.
+
+    Raises
+    ------
+    InputError
+        If an input does not exist or holds no image.
+    """
+    found: dict[Path, Found] = {}
+    for given in inputs:
+        root = Path(os.path.abspath(given.expanduser()))
+        if root.is_dir():
+            own = [Found(path, path.relative_to(root)) for path in images_below(root, skip)]
+            if not own:
+                raise InputError(
+                    f"{given}: no image in this folder; expected files that end in "
+                    f"{', '.join(sorted(IMAGE_SUFFIXES))}"
+                )
+        elif not root.exists():
+            raise InputError(f"{given}: no such image or folder")
+        elif root.suffix.lower() not in IMAGE_SUFFIXES:
+            raise InputError(
+                f"{given}: no image by its name; expected {', '.join(sorted(IMAGE_SUFFIXES))}"
+            )
+        else:
+            own = [Found(root, Path(root.name))]
+        for one in own:
+            found.setdefault(one.path, one)
+    return list(found.values())
+
+
+def images_below(root: Path, skip: Path | None = None) -> list[Path]:
+    """Image files in a folder and its sub-folders, in natural order; hidden ones are passed over.
+
+    Links to folders are followed, each folder once.
+    """
+    skipped = None if skip is None else os.path.realpath(skip)
+    visited: set[str] = set()
+
+    def walk(folder: str) -> Iterator[str]:
+        real = os.path.realpath(folder)
+        if real == skipped or real in visited:
+            return
+        visited.add(real)
+        try:
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            raise InputError(
+                f"{folder}: cannot be listed ({error}); mend its permissions"
+            ) from error
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from walk(entry.path)
+            elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+                yield entry.path
+
+    paths = [Path(path) for path in walk(str(root))]
+    return sorted(paths, key=lambda path: [natural_key(part) for part in path.parts])
+
+
+class OverlayNames:
+    """Gives every image an overlay of its own: its sub-folders are kept, its suffix is `.png`.
+
+    Parameters
+    ----------
+    taken : iterable of str
+        Names that are in use already.
+    """
+
+    def __init__(self, taken: Sequence[str] = ()) -> None:
+        self._taken = set(taken)
+
+    def name(self, place: Path) -> str:
+        """Return `overlays/<sub-folders>/<stem>.png`, with more in the name if that is taken."""
+        plain = Path("overlays") / place.with_suffix(".png")
+        name, number = plain.as_posix(), 2
+        if name in self._taken:
+            name = (Path("overlays") / f"{place.as_posix()}.png").as_posix()  # a.jpg beside a.png
+        while name in self._taken:
+            name = plain.with_name(f"{plain.stem}-{number}.png").as_posix()
+            number += 1
+        self._taken.add(name)
+        return name

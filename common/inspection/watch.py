@@ -1,0 +1,218 @@
+"""A watched folder: every image that arrives is judged once, when it is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from common.data.images import read_image
+from common.errors import InputError
+from common.inspection.images import OverlayNames, images_below
+from common.inspection.inspector import Inspector, Result
+from common.inspection.journal import Journal, file_digest
+from common.inspection.results import write_results
+
+_AT_ONCE: Final = 32
+
+Stamp = tuple[int, int, int]
+"""Size, time of change in ns and inode: as long as they stay the same, nobody has written."""
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """How a folder is watched.
+
+    Attributes
+    ----------
+    poll : float
+        Seconds between two looks.
+    settle : float
+        Seconds for which a file must stay as it is before it counts as whole.
+    patience : float
+        Seconds after which a file that still cannot be read is given up and reported.
+    idle : float or None
+        Stop after so many seconds without anything new; None: never.
+    """
+
+    poll: float = 0.5
+    settle: float = 1.0
+    patience: float = 30.0
+    idle: float | None = None
+
+
+@dataclass
+class _Arrival:
+    """A file that is not judged yet."""
+
+    stamp: Stamp
+    since: float
+
+
+class Watcher:
+    """Judges the images of a folder as they arrive.
+
+    Parameters
+    ----------
+    inspector : Inspector
+    folder : Path
+        Searched with all its sub-folders.
+    options : WatchOptions
+
+    Raises
+    ------
+    InputError
+        If the folder does not exist, or the results folder belongs to another watch.
+
+    Notes
+    -----
+    An image is judged when its file has stayed the same for `settle` seconds and can be decoded,
+    and the same file is found before and after judging. Its line in the journal is on disk before
+    the next one is judged; `results.json` and `results.csv` are made from the journal, also after a
+    crash. The same name with other bytes is another image; the same bytes written again under
+    the same name are not.
+    """
+
+    def __init__(self, inspector: Inspector, folder: Path, options: WatchOptions) -> None:
+        if not folder.is_dir():
+            raise InputError(f"--watch {folder}: no such folder")
+        self.inspector, self.folder, self.options = inspector, folder.absolute(), options
+        self.journal = Journal(inspector.out, self._header())
+        overlays = [entry["overlay"] for entry in self.journal.entries if entry["overlay"]]
+        self.names = OverlayNames(overlays)
+        self.judged = {(entry["path"], entry["sha256"]) for entry in self.journal.entries}
+        self.known = {
+            entry["path"]: (entry["bytes"], entry["changed_ns"], entry["inode"])
+            for entry in self.journal.entries
+        }
+        self.arrivals: dict[str, _Arrival] = {}
+
+    def run(self, on_result: Callable[[Result], None]) -> None:
+        """Watch until interrupted, or idle for long enough."""
+        quiet = time.monotonic()
+        try:
+            self._write()
+            while True:
+                worked = False
+                for result in self.step():
+                    worked = True
+                    on_result(result)
+                now = time.monotonic()
+                if worked:
+                    self._write()
+                if worked or self.arrivals:
+                    quiet = now
+                idle = self.options.idle
+                if idle is not None and now - quiet >= idle:
+                    return
+                time.sleep(self.options.poll)
+        except KeyboardInterrupt:
+            return
+        finally:
+            self._write()
+            self.journal.close()
+
+    def step(self) -> Iterator[Result]:
+        """Look once, and judge what is whole."""
+        ready = self._ready(time.monotonic())
+        for begin in range(0, len(ready), _AT_ONCE):
+            yield from self._judge(ready[begin : begin + _AT_ONCE])
+
+    def _ready(self, now: float) -> list[tuple[Path, Stamp, str]]:
+        """Files that have settled, with their stamps and digests."""
+        ready = []
+        present = set()
+        for path in images_below(self.folder, self.inspector.out):
+            stamp, key = _stamp(path), str(path)
+            if stamp is None or self.known.get(key) == stamp:
+                continue
+            present.add(key)
+            arrival = self.arrivals.get(key)
+            if arrival is None or arrival.stamp != stamp:
+                self.arrivals[key] = _Arrival(stamp, now)
+                continue
+            if now - arrival.since < self.options.settle:
+                continue
+            digest = _digest(path)
+            if digest is None:
+                continue
+            if (key, digest) in self.judged:  # touched, or copied over itself
+                self.known[key] = stamp
+                del self.arrivals[key]
+            elif _decodes(path) or now - arrival.since >= self.options.patience:
+                ready.append((path, stamp, digest))
+        for key in set(self.arrivals) - present:
+            del self.arrivals[key]
+        return ready
+
+    def _judge(self, ready: list[tuple[Path, Stamp, str]]) -> Iterator[Result]:
+        work = [(path, self.names.name(path.relative_to(self.folder))) for path, _, _ in ready]
+        results = self.inspector.judge(work)
+        for (path, stamp, digest), result in zip(ready, results, strict=True):
+            if _stamp(path) != stamp or _digest(path) != digest:
+                continue  # written to meanwhile: it is looked at again
+            size, changed, inode = stamp
+            self.journal.add(
+                {
+                    **result.to_json(),
+                    "sha256": digest,
+                    "bytes": size,
+                    "changed_ns": changed,
+                    "inode": inode,
+                }
+            )
+            self.judged.add((str(path), digest))
+            self.known[str(path)] = stamp
+            self.arrivals.pop(str(path), None)
+            yield result
+
+    def _write(self) -> None:
+        write_results([_public(entry) for entry in self.journal.entries], self.inspector.out)
+
+    def _header(self) -> dict[str, Any]:
+        model, rule = self.inspector.model, self.inspector.rule
+        rows = hashlib.sha256()
+        for name in sorted(model.banks):
+            rows.update(name.encode() + np.ascontiguousarray(model.banks[name]).tobytes())
+        return {
+            "model": f"{model.space.fingerprint[:16]}-{rows.hexdigest()[:16]}",
+            "image score": model.settings.image_score,
+            "category": rule.category,
+            "threshold": rule.threshold,
+            "folder": str(self.folder),
+        }
+
+
+def _public(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry of `results.json`: without what only the watch itself needs."""
+    private = ("sha256", "bytes", "changed_ns", "inode")
+    return {key: value for key, value in entry.items() if key not in private}
+
+
+def _stamp(path: Path) -> Stamp | None:
+    """None if the file has gone."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_size, facts.st_mtime_ns, facts.st_ino
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return file_digest(path)
+    except OSError:
+        return None
+
+
+def _decodes(path: Path) -> bool:
+    try:
+        read_image(path)
+    except InputError:
+        return False
+    return True
