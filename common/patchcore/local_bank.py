@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -55,15 +56,25 @@ class Distances:
 
     def matrix(self, feature_dim: int) -> NDArray[np.float32] | None:
         """Projection of shape (feature_dim, components), or None."""
-        if self.components == 0 or self.components >= feature_dim:
+        if self.width(feature_dim) == feature_dim:
             return None
-        return random_projection(feature_dim, self.components, self.seed)
+        return _projection(feature_dim, self.components, self.seed)
+
+    def width(self, feature_dim: int) -> int:
+        """Dimensions in which distances of features of so many numbers are measured."""
+        return min(self.components or feature_dim, feature_dim)
 
     def __call__(self, rows: NDArray[np.floating]) -> NDArray[np.float32]:
         """Bring rows (n, d) into the space of the distances, float32."""
         rows = np.ascontiguousarray(rows, dtype=np.float32)
         matrix = self.matrix(rows.shape[1])
         return rows if matrix is None else project(rows, matrix)
+
+
+@functools.lru_cache(maxsize=1)
+def _projection(feature_dim: int, components: int, seed: int) -> NDArray[np.float32]:
+    """Draw the projection once a process: it is used for every image."""
+    return random_projection(feature_dim, components, seed)
 
 
 def row_budget(ratio: float, patches: int) -> int:
@@ -159,13 +170,19 @@ def _project_all(
     dtype: DTypeLike,
     progress: Progress | None,
 ) -> tuple[NDArray[np.float32], list[int]]:
-    blocks, counts = [], []
-    for done, features in enumerate(source.stream(images, dtype), start=1):
-        blocks.append(distances(features.reshape(-1, features.shape[-1])))
-        counts.append(len(blocks[-1]))
+    """Fill one array image by image: its size is known from the image headers and the grid."""
+    space = source.extractor.space
+    counts = [math.prod(space.patch_grid(image.file_size)) for image in images]
+    width = distances.width(source.extractor.feature_dim)
+    projected = np.empty((sum(counts), width), dtype=np.float32)
+    end = 0
+    streamed = source.stream(images, dtype)
+    for done, (count, features) in enumerate(zip(counts, streamed, strict=True), start=1):
+        start, end = end, end + count
+        projected[start:end] = distances(features.reshape(-1, features.shape[-1]))
         if progress is not None:
             progress(done, len(images))
-    return np.concatenate(blocks), counts
+    return projected, counts
 
 
 def _select(
