@@ -22,6 +22,7 @@ from common.evaluation import (
     read_map,
     read_scale,
 )
+from common.evaluation.drift import compare_with_calibration
 from common.evaluation.judge import evaluate_samples
 from common.patchcore import PatchCore, Prediction
 from common.patchcore.feature_cache import FeatureCache
@@ -108,9 +109,17 @@ def evaluate_model(
             exporter = None
             if options.export_maps is not None and samples:
                 exporter = stack.enter_context(MapExporter(options.export_maps, category))
-            watch = _watcher(exporter, category, len(samples), on_progress)
+            good: list[float] = []
+            watch = _watcher(exporter, category, len(samples), on_progress, good)
             evaluate_samples(model, index, samples, evaluation, watch)
-        _keep(record, category, evaluation, options.kinds, _threshold(saved, category))
+        threshold = _threshold(saved, category)
+        _keep(record, category, evaluation, options.kinds, threshold)
+        if good and saved.calibration.get(category):
+            value = None if threshold is None else threshold.value
+            drift = compare_with_calibration(good, saved.calibration[category], value)
+            record.notices.append(
+                f"{category}, good test images against calibration: {drift.sentence}"
+            )
     return _write(record, index, out)
 
 
@@ -181,13 +190,19 @@ def evaluate_maps(
 
 
 def _watcher(
-    exporter: MapExporter | None, category: str, total: int, on_progress: Listener | None
+    exporter: MapExporter | None,
+    category: str,
+    total: int,
+    on_progress: Listener | None,
+    good: list[float],
 ) -> Callable[[Sample, Prediction], None]:
     seen = 0
 
     def watch(sample: Sample, prediction: Prediction) -> None:
         nonlocal seen
         seen += 1
+        if sample.label == 0:
+            good.append(prediction.score)
         if exporter is not None:
             exporter.add(sample.defect_type, sample.path.stem, prediction.anomaly_map)
         if on_progress is not None:

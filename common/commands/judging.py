@@ -134,9 +134,10 @@ class _Tally:
         where = ""
         if result.regions:
             worst = result.regions[0]
+            count = len(result.regions)
             where = (
-                f"  {len(result.regions)} regions, worst at row {worst.peak_row} column "
-                f"{worst.peak_column}, {worst.area} px"
+                f"  {count} region{'s' if count > 1 else ''}, worst at row {worst.peak_row} "
+                f"column {worst.peak_column}, {worst.area} px"
             )
         console.print(
             f"{word[result.anomalous]} {result.score:9.4f} {1000 * result.seconds:6.0f} ms  "
@@ -202,7 +203,7 @@ def show(
         return
     table = Table(title=f"Model {plain(model)}", title_justify="left", show_header=False)
     table.add_column("what", style="bold")
-    table.add_column("value")
+    table.add_column("value", overflow="fold")
     for name, value in _description(facts, saved.space.describe()):
         table.add_row(name, plain(value))
     console.print(table)
