@@ -100,15 +100,19 @@ class EvaluationCounts:
         self._add(other._state)
         return self
 
-    def compute(self, *, kinds: Mapping[str, str] | None = None) -> EvaluationResult:
+    def compute(
+        self, *, kinds: Mapping[str, str] | None = None, breakdown: bool = True
+    ) -> EvaluationResult:
         """Metrics of all images counted so far, with a bound on the error of each area.
 
         Parameters
         ----------
         kinds : mapping of str to str, optional
             Defect types to `structural` or `logical`, for types that are not AutoVI's.
+        breakdown : bool
+            Whether to compute the defect types and kinds too, or the whole category alone.
         """
-        return evaluate_scopes(self._state.images, self._levels, "merged counts", kinds)
+        return evaluate_scopes(self._state.images, self._levels, "merged counts", kinds, breakdown)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """The counts as named one-dimensional arrays of numbers, in canonical order."""

@@ -65,9 +65,11 @@ class ExactEvaluation:
             self._regions.extend(_highest(region) for region in pixels.regions)
         self._images.append(record)
 
-    def compute(self, *, kinds: Mapping[str, str] | None = None) -> EvaluationResult:
-        """Metrics of all images taken in so far; `kinds` as in `EvaluationCounts.compute`."""
-        return evaluate_scopes(self._images, self._levels, "exact", kinds)
+    def compute(
+        self, *, kinds: Mapping[str, str] | None = None, breakdown: bool = True
+    ) -> EvaluationResult:
+        """Metrics of all images taken in so far; parameters as in `EvaluationCounts.compute`."""
+        return evaluate_scopes(self._images, self._levels, "exact", kinds, breakdown)
 
     def _levels(self, types: frozenset[str] | None) -> Levels:
         """Distinct scores of the anomalous pixels of some types, highest first."""

@@ -96,6 +96,7 @@ def evaluate_scopes(
     levels_of: Callable[[frozenset[str] | None], Levels],
     method: Method,
     kinds: Mapping[str, str] | None,
+    breakdown: bool = True,
 ) -> EvaluationResult:
     """Compute every scope of a category.
 
@@ -110,6 +111,8 @@ def evaluate_scopes(
         Decides whether error bounds are computed or zero.
     kinds : mapping of str to str or None
         The user's table for `anomaly_kind`.
+    breakdown : bool
+        Whether to compute the defect types and kinds too, or the whole category alone.
     """
     types = sorted({name for image in images for name in image.types})
     # Scopes often coincide: with a single defect type they all do.
@@ -130,8 +133,10 @@ def evaluate_scopes(
     return EvaluationResult(
         method=method,
         overall=scope(None),
-        per_defect_type={name: scope(frozenset([name])) for name in types},
-        per_anomaly_kind={kind: scope(names) for kind, names in of_kind.items() if names},
+        per_defect_type={name: scope(frozenset([name])) for name in types if breakdown},
+        per_anomaly_kind={
+            kind: scope(names) for kind, names in of_kind.items() if names and breakdown
+        },
         kinds=type_kinds,
         image_labels=labels,
         image_scores=scores,

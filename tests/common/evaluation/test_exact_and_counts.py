@@ -170,3 +170,14 @@ def test_a_map_that_is_changed_later_does_no_harm():
 def test_scores_whose_sum_overflows_are_finite():
     huge = Shot(np.full((2, 3), 3e38, dtype=np.float32), [], 0, 3e38, "good")
     assert add_all(EvaluationCounts(), [huge]).compute().overall.counts["normal_pixels"] == 6
+
+
+@settings(max_examples=20, deadline=None)
+@given(shots_strategy)
+def test_without_breakdown_the_whole_category_is_the_same(shots):
+    for kind in (ExactEvaluation, EvaluationCounts):
+        evaluation = add_all(kind(), shots)
+        whole, alone = evaluation.compute(), evaluation.compute(breakdown=False)
+        assert alone.overall.auc_spro == whole.overall.auc_spro
+        assert alone.overall.auc_roc == whole.overall.auc_roc
+        assert (alone.per_defect_type, alone.per_anomaly_kind) == ({}, {})
