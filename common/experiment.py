@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -21,6 +22,7 @@ from common.errors import FedPatchCoreError, InputError, RunError
 from common.experiment_plan import PlannedRun
 from common.gallery import best_and_worst
 from common.local_stations import run_local
+from common.run_output import RunRecord, write_run
 from common.simulation import run_simulation
 
 RUNS_FOLDER: Final = "runs"
@@ -94,9 +96,9 @@ def run_experiment(
     Notes
     -----
     A run counts as finished if its `run.json` says `completed` with the same method and the same
-    settings, but for those that change no result (`NO_INFLUENCE`). Run folders appear whole or
-    not at all, so an interrupted run has none and starts again; what it extracted is not lost:
-    all runs share one feature cache, by image and feature space.
+    settings, but for those that change no result (`NO_INFLUENCE`), and no category of it failed.
+    Run folders appear whole or not at all, so an interrupted run has none and starts again; what
+    it extracted is not lost: all runs share one feature cache, by image and feature space.
     """
     folder = out / RUNS_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +133,7 @@ def finished_seconds(folder: Path, run: PlannedRun) -> float | None:
             and found["method"] == run.method
             and _relevant(found["settings"]) == _relevant(run.settings.absolute().to_run_config())
         )
-        return float(found["seconds"]["total"]) if same else None
+        return float(found["seconds"]["total"]) if same and not _failed_parts(folder) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # Not there, cut off, or of another version: run it again.
         return None
@@ -169,7 +171,7 @@ def report_experiment(outcomes: Sequence[Outcome], index: DataIndex, out: Path) 
     Parameters
     ----------
     outcomes : sequence of Outcome
-        Of `run_experiment`. Failed runs are named in the report where they left a run folder.
+        Of `run_experiment`. Failed runs are named with their reason.
     index : DataIndex
         The images of the gallery; they are on this machine, as the stations are simulated.
     out : Path
@@ -196,14 +198,18 @@ def report_experiment(outcomes: Sequence[Outcome], index: DataIndex, out: Path) 
 
 
 def _attempt(run: PlannedRun, index: DataIndex, folder: Path, listener: Listener) -> Outcome:
-    """One run; its failure becomes its outcome."""
-    started = time.monotonic()
+    """One run; its failure becomes its outcome, and a run folder that says so."""
+    started, begun = time.monotonic(), datetime.now(UTC)
     error = None
     try:
         _execute(run.kind, run.settings.with_(output_dir=str(folder)), index, folder, listener)
     except Exception as problem:
         known = isinstance(problem, FedPatchCoreError)
         error = str(problem) if known else f"{type(problem).__name__}: {problem}"
+        if not _written_since(folder, begun):
+            # Else the report would show an earlier run with other settings in its place.
+            failed = run.settings.with_(output_dir=str(folder))
+            write_run(RunRecord(failed, run.method, begun, status="failed", error=error), folder)
     seconds = time.monotonic() - started
     return Outcome(run, folder, "failed" if error else "completed", seconds, error)
 
@@ -226,6 +232,20 @@ def _execute(
         run_local(settings, index, folder, watch)
     else:
         run_simulation(settings, lambda text: listener.step(text, 0, 0))
+
+
+def _failed_parts(folder: Path) -> bool:
+    """Whether a baseline left categories out that failed."""
+    path = folder / "training_summary.json"
+    if not path.is_file():
+        return False
+    summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return any(facts["status"] == "failed" for facts in summary.values())
+
+
+def _written_since(folder: Path, begun: datetime) -> bool:
+    path = folder / "run.json"
+    return path.is_file() and path.stat().st_mtime >= begun.timestamp()
 
 
 def _relevant(settings: dict[str, Any]) -> dict[str, Any]:

@@ -319,7 +319,10 @@ def test_a_failure_stops_no_other_run(
     outcomes = run_experiment([broken, *runs], index, tmp_path / "out", Ears())
     assert [one.status for one in outcomes] == ["failed", "completed", "completed"]
     assert "99 stations" in (outcomes[0].error or "")
-    report_experiment(outcomes, index, tmp_path / "out")
+    page = report_experiment(outcomes, index, tmp_path / "out").read_text(encoding="utf-8")
+    assert "99 stations" in page
+    facts = json.loads((outcomes[0].folder / "run.json").read_text())
+    assert (facts["status"], facts["method"]) == ("failed", "local")
     with pytest.raises(RunError):
         report_experiment(outcomes[:1], index, tmp_path / "out")
     plan_file.write_text(
@@ -332,6 +335,43 @@ def test_a_failure_stops_no_other_run(
     assert "1 of 2 runs failed" in shown.err
     assert "centralized-shared-seed42" in shown.out
     assert (tmp_path / "cli" / "report.html").is_file()
+
+
+def test_a_baseline_that_lost_a_category_is_not_finished(
+    index: DataIndex, plan_file: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "data"
+    shutil.copytree(index.root, broken)
+    victim = next((broken / "pipe_clip" / "train" / "good").iterdir())
+    text = "methods: [centralized]\nbank-scopes: [category]\n"
+    healthy = victim.read_bytes()
+    victim.write_bytes(b"no picture")
+    runs = planned(plan_file, text, index_data(broken))
+    outcomes = run_experiment(runs, index_data(broken), tmp_path / "out", Ears())
+    assert outcomes[0].status == "failed"
+    assert "pipe_clip" in (outcomes[0].error or "")
+    assert list(load_metrics(outcomes[0].folder)["centralized"]) == ["pipe_staple"]
+    victim.write_bytes(healthy)
+    outcomes = run_experiment(runs, index_data(broken), tmp_path / "out", Ears())
+    assert outcomes[0].status == "completed"
+
+
+def test_features_are_extracted_once(
+    index: DataIndex, plan_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDPATCHCORE_CACHE", str(tmp_path / "cache"))
+
+    def extracted() -> dict[str, int]:
+        files = (tmp_path / "cache").rglob("*")
+        return {str(path): path.stat().st_ino for path in files if path.is_file()}
+
+    text = "methods: [centralized, local]\npartitions: [iid]\nbank-scopes: [shared, category]\n"
+    runs = planned(plan_file, text, index)
+    run_experiment(runs[:1], index, tmp_path / "out", Ears())
+    after_one = extracted()
+    assert len(after_one) >= len(index.samples)
+    run_experiment(runs, index, tmp_path / "out", Ears())
+    assert extracted() == after_one
 
 
 def test_two_experiments_do_not_share_a_folder(
