@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from common.data.images import read_image
 from common.errors import InputError
 from common.inspection.images import OverlayNames, images_below
 from common.inspection.inspector import Inspector, Result
 from common.inspection.journal import Journal, file_digest
 from common.inspection.results import write_results
+from common.inspection.whole import is_whole
 
 _AT_ONCE: Final = 32
 
@@ -71,7 +71,7 @@ class Watcher:
 
     Notes
     -----
-    An image is judged when its file has stayed the same for `settle` seconds and can be decoded,
+    An image is judged when its file has stayed the same for `settle` seconds and is whole,
     and the same file is found before and after judging. Its line in the journal is on disk before
     the next one is judged; `results.json` and `results.csv` are made from the journal, also after a
     crash. The same name with other bytes is another image; the same bytes written again under
@@ -105,10 +105,10 @@ class Watcher:
                 now = time.monotonic()
                 if worked:
                     self._write()
+                idle = self.options.idle
                 if worked or self.arrivals:
                     quiet = now
-                idle = self.options.idle
-                if idle is not None and now - quiet >= idle:
+                elif idle is not None and now - quiet >= idle:
                     return
                 time.sleep(self.options.poll)
         except KeyboardInterrupt:
@@ -144,7 +144,7 @@ class Watcher:
             if (key, digest) in self.judged:  # touched, or copied over itself
                 self.known[key] = stamp
                 del self.arrivals[key]
-            elif _decodes(path) or now - arrival.since >= self.options.patience:
+            elif is_whole(path) or now - arrival.since >= self.options.patience:
                 ready.append((path, stamp, digest))
         for key in set(self.arrivals) - present:
             del self.arrivals[key]
@@ -208,11 +208,3 @@ def _digest(path: Path) -> str | None:
         return file_digest(path)
     except OSError:
         return None
-
-
-def _decodes(path: Path) -> bool:
-    try:
-        read_image(path)
-    except InputError:
-        return False
-    return True
