@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,12 +15,15 @@ import numpy as np
 
 from common.errors import InputError
 from common.patchcore import PatchCore
+from common.patchcore.feature_cache import FeatureCache
+from common.patchcore.features import FeatureSource
 from common.patchcore.inputs import ImageInput
 from common.patchcore.local_bank import Distances, build_local_bank, covering_radius
 from common.patchcore.model_store import SavedModel
 
 Progress = Callable[[int, int], None]
 
+_SPILL_LIMIT = 2**50
 GROWTH = 0.1
 """By default a bank grows by at most this share of its rows in one go."""
 
@@ -65,10 +69,16 @@ class Growth:
                 f"nothing to add: all {self.patches} patches of the {self.images} images lie "
                 f"within {self.reach_before:.4g} of the bank{covered}"
             )
+        short = ""
+        if self.radius is not None and self.reach_after > self.radius:
+            short = (
+                f" (more than the bank's radius of {self.radius:.4g}: add them again, or with "
+                "more --rows, to cover them as well as the others)"
+            )
         return (
             f"{self.rows_after - self.rows_before} rows added to {self.rows_before}: the farthest "
             f"patch of the {self.images} images lay {self.reach_before:.4g} from the bank, now "
-            f"{self.reach_after:.4g}; scores can only have become lower, so the threshold's "
+            f"{self.reach_after:.4g}{short}; scores can only have become lower, so the threshold's "
             "promise still holds, but it may be higher than needed"
         )
 
@@ -113,8 +123,9 @@ def add_images(
     Notes
     -----
     Farthest first, from the rows that are there: only patches farther from the bank than its
-    radius are taken, the farthest first, until none is left or `most_rows` are reached. Distances
-    are those of the run's own random projection with the default settings.
+    radius are taken, the farthest first, until none is left or `most_rows` are reached. The radius
+    itself stays: what is left beyond it can be added the next time. Distances are measured as in
+    `PatchCore.fit` with its default projection.
     """
     if most_rows is not None and most_rows < 1:
         raise InputError(f"--rows {most_rows}: expected at least 1")
@@ -131,21 +142,29 @@ def add_images(
     inputs = [ImageInput(path) for path in images]
     distances = Distances(model.settings.coreset_projection, model.settings.seed)
     patches = sum(math.prod(model.space.patch_grid(image.file_size)) for image in inputs)
-    before = covering_radius(model.source, inputs, bank, distances, bank.dtype)
     limit = saved.radius if saved.radius is not None else 0.0
     facts = (name, len(inputs), patches, len(bank))
-    if before <= limit:
-        return Growth(*facts, len(bank), before, before, saved.radius, None, None)
-    budget = most_rows or max(1, math.ceil(GROWTH * len(bank)))
-    new = build_local_bank(
-        model.source, inputs, budget, distances, bank.dtype, bank, limit, progress
-    )
+    with tempfile.TemporaryDirectory(prefix="fedpatchcore-") as spill:
+        # Features are needed up to three times; on disk they need no memory and are computed once.
+        source = FeatureSource(
+            model.extractor,
+            FeatureCache(Path(spill), _SPILL_LIMIT),
+            model.settings.batch_size,
+            model.settings.num_workers,
+        )
+        before = covering_radius(source, inputs, bank, distances, bank.dtype)
+        if before <= limit:
+            return Growth(*facts, len(bank), before, before, saved.radius, None, None)
+        budget = most_rows or max(1, math.ceil(GROWTH * len(bank)))
+        new = build_local_bank(source, inputs, budget, distances, bank.dtype, bank, limit, progress)
     after = float(new.radii[-1])
     grown = replace(
         saved,
         banks={**saved.banks, name: np.concatenate([bank, new.rows])},
-        radius=max(limit, after),
-        provenance={**saved.provenance, "added": [*_added(saved), _record(facts, len(new.rows))]},
+        provenance={
+            **saved.provenance,
+            "added": [*_added(saved), _record(facts, len(new.rows), after)],
+        },
     )
     target, kept = _write(grown, place, out)
     total = len(bank) + len(new.rows)
@@ -162,10 +181,16 @@ def _added(saved: SavedModel) -> list[object]:
     return list(earlier) if isinstance(earlier, list) else []
 
 
-def _record(facts: tuple[str, int, int, int], rows: int) -> dict[str, object]:
+def _record(facts: tuple[str, int, int, int], rows: int, reach: float) -> dict[str, object]:
     name, images, patches, _ = facts
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"bank": name, "images": images, "patches": patches, "rows": rows, "when": now}
+    return {
+        "bank": name,
+        "images": images,
+        "patches": patches,
+        "rows": rows,
+        "reach": reach,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def _write(model: SavedModel, place: Path, out: Path | None) -> tuple[Path, Path | None]:
