@@ -25,6 +25,7 @@ def model(**changes: Any) -> SavedModel:
         "space": SPACE,
         "categories": ("bolt", "nut"),
         "thresholds": {"bolt": {"value": 1.5}},
+        "calibration": {"bolt": [0.5, 1.5]},
         "radius": 2.25,
         "weights_source": "random",
         "provenance": {"method": "centralized"},
@@ -118,6 +119,8 @@ DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
     (lambda m: edit(m, feature_dim=8), "model.json says (5, 8)"),
     (lambda m: edit(m, radius="far"), "damaged model"),
     (lambda m: edit(m, thresholds=[1]), "damaged model"),
+    (lambda m: edit(m, calibration={"bolt": [float("nan")]}), "calibration score is not finite"),
+    (lambda m: edit(m, calibration=[1.0]), "damaged model"),
     (lambda m: edit(m, categories=None), "damaged model"),
     (lambda m: edit(m, feature_space={}), "feature space"),
     (
