@@ -7,6 +7,7 @@ itself would outlive the command, with the environment and folder of whoever cam
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -34,6 +35,10 @@ COMMAND_SECONDS: Final = 120.0
 EXTRA_SECONDS: Final = 600.0
 # Jupyter sets these for everything below it; coloured JSON is no JSON.
 _FORCED_COLOR: Final = frozenset({"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS"})
+_PR_SET_PDEATHSIG: Final = 1
+_LIBC: Final = ctypes.CDLL(None)
+
+_LONGEST_RAY_FOLDER: Final = 40
 
 Listener = Callable[[str], None]
 
@@ -114,7 +119,7 @@ def app_folder() -> Path:
 
 @contextlib.contextmanager
 def _superlink() -> Iterator[FlowerHome]:
-    folder = Path(tempfile.mkdtemp(prefix="fedpatchcore-flower-"))
+    folder = Path(tempfile.mkdtemp(prefix="fpc-"))
     port, control = _free_ports(2)
     tools = str(Path(sys.executable).parent)
     environment = {
@@ -125,6 +130,8 @@ def _superlink() -> Iterator[FlowerHome]:
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "RAY_DEDUP_LOGS": "0",
+        # Ray's own leftovers go with the folder, where its socket names still fit into it.
+        **({"RAY_TMPDIR": str(folder)} if len(str(folder)) <= _LONGEST_RAY_FOLDER else {}),
         "PYTHONUNBUFFERED": "1",
         **{name: _without_proxy(os.environ.get(name)) for name in ("no_proxy", "NO_PROXY")},
     }
@@ -146,7 +153,13 @@ def _superlink() -> Iterator[FlowerHome]:
     ]
     with home.log_file.open("wb") as log:
         process = subprocess.Popen(
-            command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
+            command,
+            env=environment,
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
     try:
         _wait_until_healthy(process, port, home)
@@ -154,6 +167,12 @@ def _superlink() -> Iterator[FlowerHome]:
     finally:
         _stop(process)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_with_parent() -> None:
+    """Let a process end when this one is killed outright: a SuperLink ends all that is below it."""
+    if hasattr(_LIBC, "prctl"):  # Linux
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _without_proxy(known: str | None) -> str:
@@ -197,6 +216,7 @@ def _follow(home: FlowerHome, run_id: str, until: float, on_step: Listener | Non
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        preexec_fn=_end_with_parent,
     )
     timer = threading.Timer(max(0.0, until - time.monotonic()), process.kill)
     timer.start()

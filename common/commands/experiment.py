@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,6 +54,8 @@ def experiment(
         f"categories in {root}",
         highlight=False,
     )
+    # Ended by a scheduler, stop as by Ctrl-C: with everything that the run in progress started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with progress_bar("experiment") as show:
         outcomes = run_experiment(planned, index, out.resolve(), _Lines(show))
     console.print(_table(outcomes))
