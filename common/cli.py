@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -77,7 +78,13 @@ for command in (
 
 def main() -> None:
     """Run the command line; errors end as one line and exit code 1 or 2, never as a traceback."""
+    # As Ctrl-C: what a command has started (Flower's processes) must end with it.
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(sys.argv[1:]))
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def run(arguments: list[str]) -> int:

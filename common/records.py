@@ -36,17 +36,24 @@ def to_record(facts: Facts, arrays: Mapping[str, AnyArray] | None = None) -> Rec
     return content
 
 
+def pack(arrays: Mapping[str, AnyArray]) -> dict[str, Array]:
+    """Turn arrays into bytes, once for all messages that carry them."""
+    return {name: Array(np.ascontiguousarray(array)) for name, array in arrays.items()}
+
+
 def to_arrays(arrays: Mapping[str, AnyArray]) -> ArrayRecord:
     """Pack named arrays as a Flower record."""
-    return ArrayRecord({name: Array(np.ascontiguousarray(a)) for name, a in arrays.items()})
+    return ArrayRecord(pack(arrays))
 
 
 def to_request(
-    facts: Facts, seconds: float, arrays: Mapping[str, AnyArray] | None = None
+    facts: Facts, seconds: float, packed: Mapping[str, Array] | None = None
 ) -> RecordDict:
     """Pack a request; the station may work on it for so many seconds."""
-    content = to_record(facts, arrays)
+    content = to_record(facts)
     content.config_records[FACTS][DEADLINE] = float(seconds)
+    if packed:
+        content[ARRAYS] = ArrayRecord(dict(packed))
     return content
 
 

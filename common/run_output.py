@@ -157,8 +157,14 @@ def write_run(record: RunRecord, out: Path) -> Path:
         _write_json(building / "training_summary.json", record.training_summary)
     # The report reads the files; the time it takes is written when it is known.
     _write_json(building / "run.json", record.to_json())
-    write_run_plots(building)
-    write_report([building], building / "report.html")
+    try:
+        write_run_plots(building)
+        write_report([building], building / "report.html")
+    except Exception as error:  # pictures must never cost the run that they show
+        record.notices.append(
+            f"plots or report failed ({type(error).__name__}: {error}); the run itself is whole, "
+            "`fedpatchcore report` writes them again"
+        )
     record.seconds["write"] = time.monotonic() - started
     _write_json(building / "run.json", record.to_json())
     move_aside(out)

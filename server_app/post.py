@@ -16,6 +16,7 @@ from common.records import (
     MalformedReplyError,
     StationFailure,
     content_bytes,
+    pack,
     prefixed,
     read_facts,
     to_request,
@@ -63,6 +64,11 @@ def _explain(error: Error) -> str:
     return f"{words} (Flower error {error.code}: {said or 'no reason given'})"
 
 
+def _distinct_rows(requests: Sequence[Request]) -> list[Request]:
+    """One request for each set of rows that goes out."""
+    return list({id(request.rows): request for request in requests}.values())
+
+
 class Post:
     """Sends requests and matches the replies, noting every fault on its participant.
 
@@ -80,9 +86,11 @@ class Post:
     def messages(self, kind: str, requests: Sequence[Request]) -> list[Message]:
         """Turn requests into Flower messages; `receive` will match their replies."""
         self._sent = []
+        # A bank that goes to every station is in memory once, not once a station.
+        packed = {id(r.rows): pack(prefixed(BANK, r.rows)) for r in _distinct_rows(requests)}
         for request in requests:
             message = Message(
-                to_request(request.facts, self.timeout, prefixed(BANK, request.rows)),
+                to_request(request.facts, self.timeout, packed[id(request.rows)]),
                 dst_node_id=request.to.node_id,
                 message_type=kind,
                 ttl=self.timeout + _GRACE_SECONDS,

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from common.data.layout import Sample
 from common.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 AUTOVI_STATIONS: Final = (
     ("engine-assembly", ("engine_wiring",)),
@@ -236,6 +238,8 @@ def compute_partition_stats(
             for category in categories
         }
         rows[names[station] if names else f"station-{station}"] = counts
+    import pandas as pd  # a station that deals images out needs no tables
+
     table = pd.DataFrame.from_dict(rows, orient="index", columns=categories).astype("int64")
     table["total"] = table.sum(axis=1)
     return table

@@ -34,6 +34,7 @@ from common.records import (
     BANK,
     COUNTS,
     StationFailure,
+    pack,
     prefixed,
     read_facts,
     select_prefix,
@@ -83,7 +84,7 @@ class Asked:
     def ask(
         self, kind: str, facts: Facts, answer: type[Facts], rows: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        content = self.send(kind, to_request(facts, 600.0, prefixed(BANK, rows or {})))
+        content = self.send(kind, to_request(facts, 600.0, pack(prefixed(BANK, rows or {}))))
         return read_facts(content, answer), take_arrays(content)
 
     def build(self, **changes: Any) -> tuple[BuildReply, dict[str, Any]]:
