@@ -8,6 +8,7 @@ from pathlib import Path
 from common.check.facts import ImageFacts, Progress, read_facts
 from common.check.findings import CheckOptions
 from common.check.tree import Part, category_folders, open_part
+from common.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,12 @@ def take_survey(root: Path, options: CheckOptions, progress: Progress | None = N
     Raises
     ------
     InputError
-        If there is no category in it.
+        If there is no category in it, or a folder cannot be listed.
     """
     held, others = category_folders(root)
-    parts = [open_part(folder) for folder in held]
+    try:
+        parts = [open_part(folder) for folder in held]
+    except OSError as error:
+        raise InputError(f"{root}: cannot be listed ({error}); mend its permissions") from error
     paths = [picture.path for part in parts for picture in part.pictures]
     return Survey(root, parts, others, read_facts(paths, progress=progress), options)

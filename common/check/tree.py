@@ -116,7 +116,11 @@ def category_folders(root: Path) -> tuple[list[Path], list[Path]]:
     except OSError as error:
         raise InputError(f"{root}: cannot be listed ({error}); mend its permissions") from error
     if not held:
-        raise InputError(f"{root}: holds no category folder; expected <category>/train/good/...")
+        deeper = [f for f in candidates if any(is_category(inner) for inner in folders(f))]
+        hint = f"; they lie one folder deeper: pass {deeper[0]}" if deeper else ""
+        raise InputError(
+            f"{root}: holds no category folder; expected <category>/train/good/...{hint}"
+        )
     return held, [folder for folder in candidates if folder not in held]
 
 

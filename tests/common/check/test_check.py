@@ -267,6 +267,11 @@ def test_what_a_run_refuses_is_never_clean(sound: Path, monkeypatch: pytest.Monk
     assert "a.txt" in report.findings[0].found
 
 
+def test_categories_one_folder_deeper_are_pointed_at(sound: Path) -> None:
+    with pytest.raises(InputError, match=f"one folder deeper: pass {sound}"):
+        check_folder(sound.parent)
+
+
 @pytest.mark.parametrize("case", ["absent", "file", "empty", "category"])
 def test_nothing_to_look_over_is_unusable(sound: Path, tmp_path: Path, case: str) -> None:
     paths = {

@@ -213,3 +213,16 @@ def test_odd_picture_formats_are_judged(saved: Path, tmp_path: Path) -> None:
     assert run(["inspect", str(saved), str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
     scores = [entry["score"] for entry in results(tmp_path / "out")]
     assert scores == [scores[0]] * 4  # the part is grey: all four hold the same pixels
+
+
+def test_a_turned_picture_is_judged_and_shown_upright(saved: Path, tmp_path: Path) -> None:
+    upright = Image.open(draw_part(tmp_path / "in/a.png", 200, defect=True))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored turned to the left; to be turned to the right
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "in/b.png", exif=exif)
+    assert run(["inspect", str(saved), str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
+    first, second = results(tmp_path / "out")
+    assert first["anomalous"]
+    assert (second["score"], second["regions"]) == (first["score"], first["regions"])
+    overlays = [np.asarray(Image.open(tmp_path / "out" / e["overlay"])) for e in (first, second)]
+    assert (overlays[0] == overlays[1]).all()
