@@ -74,8 +74,11 @@ def _outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def save_picture(pixels: NDArray[np.uint8], path: Path) -> None:
-    """Write a PNG, whole or not at all."""
+    """Write a PNG, whole or not at all; it is on disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     building = path.with_name(f".{path.name}.partial")
-    Image.fromarray(pixels).save(building, format="PNG", compress_level=3)
+    with building.open("wb") as file:
+        Image.fromarray(pixels).save(file, format="PNG", compress_level=3)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(building, path)
