@@ -12,7 +12,7 @@ from PIL import Image
 
 from common.check.findings import Finding, Kind
 from common.check.survey import Survey
-from common.check.tree import MaskFile, Part, Picture, folders, listing
+from common.check.tree import MaskFile, Part, Picture, folders, image_stem, listing
 from common.data.defects import DefectsConfig, read_defects_config
 from common.data.images import UNREADABLE, unreadable
 from common.data.layout import GOOD
@@ -139,8 +139,7 @@ def orphaned_masks(survey: Survey) -> Iterator[Finding]:
         known = {(picture.defect, picture.path.stem) for picture in _defective(part)}
         for defect in folders(part.truth):
             for entry in listing(defect):
-                stem = entry.name if entry.is_dir() else entry.stem.removesuffix("_mask")
-                if (defect.name, stem) not in known:
+                if (defect.name, image_stem(entry)) not in known:
                     what = "of good parts" if defect.name.lower() == GOOD else "of no image"
                     yield ORPHAN.at(
                         entry, f"ground truth {what} in {part.place / 'test' / defect.name}"

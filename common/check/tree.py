@@ -147,9 +147,15 @@ def open_part(folder: Path) -> Part:
                 if entry.is_dir():
                     part.masks += [MaskFile(p, defect.name, entry.name) for p in _files(entry)]
                 elif is_image_name(entry) and entry.is_file():
-                    stem = entry.stem.removesuffix("_mask")
-                    part.masks.append(MaskFile(entry, defect.name, stem))
+                    part.masks.append(MaskFile(entry, defect.name, image_stem(entry)))
     return part
+
+
+def image_stem(entry: Path) -> str:
+    """Stem of the image that a folder or file of ground truth belongs to, by its name."""
+    if entry.is_dir():
+        return entry.name
+    return entry.name.removesuffix("_mask.png")  # under any other name it belongs to none
 
 
 def _spelt(place: Path, name: str) -> Iterator[Path]:

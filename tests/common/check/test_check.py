@@ -234,6 +234,34 @@ def test_notes_do_not_make_a_folder_unclean(sound: Path) -> None:
     assert report.exit_code == 0
 
 
+def test_masks_in_mvtec_layout(tmp_path: Path) -> None:
+    home = tmp_path / "data/nut"
+    for number in range(4):
+        picture(home / f"train/good/{number:03d}.png", number)
+        picture(home / f"test/crack/{number:03d}.png", 10 + number)
+        mask(home / f"ground_truth/crack/{number:03d}_mask.png", 200)
+    picture(home / "test/good/000.png", 20)
+    assert check_folder(tmp_path / "data").exit_code == 0
+    (home / "ground_truth/crack/001_mask.png").unlink()
+    mask(home / "ground_truth/crack/002_mask.png", size=(20, 24))
+    orphan = mask(home / "ground_truth/crack/044_mask.png")
+    found = {f.kind: f.path for f in check_folder(tmp_path / "data").findings}
+    assert found.pop("too-few-for-false-alarm-rate") == home / "train/good"
+    assert found == {
+        "missing-mask": home / "test/crack/001.png",
+        "mask-size": home / "ground_truth/crack/002_mask.png",
+        "orphaned-mask": orphan,
+    }
+    # A mask that is not called <stem>_mask.png belongs to no image.
+    orphan.unlink()
+    mask(home / "ground_truth/crack/001_mask.png")
+    mask(home / "ground_truth/crack/002_mask.png")
+    stray = renamed(home / "ground_truth/crack/003_mask.png", "003.png")
+    found = {f.kind: f.path for f in check_folder(tmp_path / "data").findings}
+    assert found["orphaned-mask"] == stray
+    assert found["missing-mask"] == home / "test/crack/003.png"
+
+
 def test_a_wanted_false_alarm_rate_needs_enough_images(sound: Path) -> None:
     # 6 images, half held out: 3 promise 1 / 4.
     options = CheckOptions(0.25, 0.5, rate_is_wanted=True)
