@@ -160,10 +160,15 @@ def repeat_commands(runs: Sequence[Run]) -> list[tuple[str, str]]:
 def _command(run: Run) -> str:
     """One command with every setting that is not the default."""
     defaults = Settings().to_run_config()
+    left_out = {*_PATHS, "partition"}
+    if run.method == "centralized":
+        # Its command makes a bank for each category; its hold-out is that of the partition.
+        defaults["bank-scope"] = "category"
+        left_out.discard("partition")
     changed = {
         key: value
         for key, value in run.settings.items()
-        if key not in (*_PATHS, "partition") and value != defaults.get(key)
+        if key not in left_out and value != defaults.get(key)
     }
     if "weights" in changed and changed["weights"] not in _NAMED_WEIGHTS:
         changed["weights"] = "WEIGHTS_FILE"

@@ -98,8 +98,9 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
 
     table = Table(title="Runs, with their means over the categories", title_justify="left")
     table.add_column("run", no_wrap=True)
-    table.add_column("status")
-    for name in ("time", "AUC-sPRO @0.05", "image AUROC"):
+    table.add_column("status", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    for name in ("AUC-sPRO @0.05", "image AUROC"):
         table.add_column(name, justify="right")
     for one in outcomes:
         values = ("-", "-") if one.status == "failed" else _means(one.folder)
