@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check format bench clean
+.PHONY: setup demo test check format bench report clean
 
 setup: $(READY)
 
@@ -32,6 +32,11 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py --quick
+
+# One page about every run below RUNS.
+RUNS ?= outputs
+report: $(READY)
+	$(BIN)/fedpatchcore report $(RUNS) --out $(RUNS)
 
 clean:
 	rm -rf $(VENV) outputs build dist
