@@ -21,6 +21,10 @@ Indices = NDArray[np.int64]
 Aggregation = Callable[..., Indices]
 
 
+FULL: Final = Distances(components=0, seed=0)
+"""Distances in the features' own space, without a projection."""
+
+
 def station_weights(images: Sequence[int], by_samples: bool = True) -> NDArray[np.float64]:
     """Share of the bank that each station stands for.
 
@@ -101,7 +105,7 @@ def federated_coreset(
     weights: NDArray[np.float64],
     size: int,
     *,
-    distances: Distances,
+    distances: Distances = FULL,
     min_share: float = 0.0,
 ) -> Indices:
     """Weighted global coreset selection: farthest first over all that was sent.
@@ -136,7 +140,7 @@ def diversity_preserving(
     weights: NDArray[np.float64],
     size: int,
     *,
-    distances: Distances,
+    distances: Distances = FULL,
     min_share: float = 0.05,
 ) -> Indices:
     """Global coreset selection in which every station keeps a guaranteed minimum.
@@ -166,7 +170,7 @@ def concatenate(
     weights: NDArray[np.float64],
     size: int,
     *,
-    distances: Distances,
+    distances: Distances = FULL,
     min_share: float = 0.0,
 ) -> Indices:
     """Prefixes in proportion to the weights, one after another; nothing is selected anew.

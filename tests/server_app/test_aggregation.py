@@ -275,3 +275,13 @@ def test_names_in_the_run_config_are_those_of_the_tables() -> None:
 def test_every_backbone_is_known_to_torchvision() -> None:
     for name in BACKBONES:
         assert expected_shapes(name, ("layer1",))["conv1.weight"] == (64, 3, 7, 7)
+
+
+def test_without_distances_the_features_own_space_is_used() -> None:
+    rng = np.random.default_rng(1)
+    banks = [rng.standard_normal((9, 6), dtype=np.float32) for _ in range(3)]
+    weights = np.full(3, 1 / 3)
+    for aggregate in AGGREGATIONS.values():
+        plain = aggregate(banks, weights, 12)
+        stated = aggregate(banks, weights, 12, distances=Distances(components=0, seed=0))
+        assert plain.tolist() == stated.tolist()
