@@ -101,7 +101,7 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
     table.add_column("status", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
     for name in ("AUC-sPRO @0.05", "image AUROC"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", min_width=8)
     for one in outcomes:
         values = ("-", "-") if one.status == "failed" else _means(one.folder)
         table.add_row(one.run.name, one.status, duration(one.seconds), *values)
