@@ -31,6 +31,8 @@ def test_data() -> Path:
     path = Path(folder)
     if not (path / "parts").is_dir():
         missing("data", f"FEDPATCHCORE_TEST_DATA={folder} has no folder parts/")
+    if not (path / "weights" / "resnet18_trunk.pth").is_file():
+        missing("data", f"FEDPATCHCORE_TEST_DATA={folder} has no weights/resnet18_trunk.pth")
     return path
 
 

@@ -21,8 +21,6 @@ from common.patchcore.projection import project, random_projection
 @pytest.mark.realdata
 def test_real_features_give_the_rows_of_the_float64_loop(test_data: Path) -> None:
     weights = sorted((test_data / "weights").glob("resnet18*.pth"))
-    if not weights:
-        pytest.skip(f"no resnet18*.pth in {test_data / 'weights'}")
     settings = Settings(backbone="resnet18", weights=str(weights[0]), image_size=256, device="cpu")
     extractor = FeatureExtractor.from_settings(settings)
     paths = sorted((test_data / "parts").glob("*/train/good/*.png"))[:7]
