@@ -7,14 +7,10 @@ itself would outlive the command, with the environment and folder of whoever cam
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -27,17 +23,13 @@ from typing import Any, Final
 
 from common.config import Settings
 from common.errors import RunError
+from common.processes import end_with_parent, flower_environment, free_ports, stop_session, tool
 
 LOG_PREFIX: Final = "[fedpatchcore]"
 CONNECTION: Final = "private"
 START_SECONDS: Final = 60.0
 COMMAND_SECONDS: Final = 120.0
 EXTRA_SECONDS: Final = 600.0
-# Jupyter sets these for everything below it; coloured JSON is no JSON.
-_FORCED_COLOR: Final = frozenset({"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS"})
-_PR_SET_PDEATHSIG: Final = 1
-_LIBC: Final = ctypes.CDLL(None)
-
 _LONGEST_RAY_FOLDER: Final = 40
 
 Listener = Callable[[str], None]
@@ -120,20 +112,12 @@ def app_folder() -> Path:
 @contextlib.contextmanager
 def _superlink() -> Iterator[FlowerHome]:
     folder = Path(tempfile.mkdtemp(prefix="fpc-"))
-    port, control = _free_ports(2)
-    tools = str(Path(sys.executable).parent)
+    port, control = free_ports(2)
     environment = {
-        **{name: value for name, value in os.environ.items() if name not in _FORCED_COLOR},
-        "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', '')}",
-        "FLWR_HOME": str(folder),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        **flower_environment(folder),
         "RAY_DEDUP_LOGS": "0",
         # Ray's own leftovers go with the folder, where its socket names still fit into it.
         **({"RAY_TMPDIR": str(folder)} if len(str(folder)) <= _LONGEST_RAY_FOLDER else {}),
-        "PYTHONUNBUFFERED": "1",
-        **{name: _without_proxy(os.environ.get(name)) for name in ("no_proxy", "NO_PROXY")},
     }
     home = FlowerHome(folder, environment)
     (folder / "config.toml").write_text(
@@ -142,7 +126,7 @@ def _superlink() -> Iterator[FlowerHome]:
         encoding="utf-8",
     )
     command = [
-        str(Path(tools) / "flower-superlink"),
+        tool("flower-superlink"),
         "--insecure",
         "--simulation",
         "--isolation=subprocess",
@@ -159,25 +143,14 @@ def _superlink() -> Iterator[FlowerHome]:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
     try:
         _wait_until_healthy(process, port, home)
         yield home
     finally:
-        _stop(process)
+        stop_session(process)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _end_with_parent() -> None:
-    """Let a process end when this one is killed outright: a SuperLink ends all that is below it."""
-    if hasattr(_LIBC, "prctl"):  # Linux
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _without_proxy(known: str | None) -> str:
-    """Hosts that are reached directly: those known, and this machine."""
-    return ",".join(filter(None, [known, "127.0.0.1", "localhost"]))
 
 
 def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, home: FlowerHome) -> None:
@@ -194,29 +167,17 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, home: Flowe
     raise RunError(f"Flower's SuperLink did not start within {START_SECONDS:.0f} s: {_tail(home)}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the SuperLink and everything that it started; they share its session."""
-    for way, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, way)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
-            break
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
 def _follow(home: FlowerHome, run_id: str, until: float, on_step: Listener | None) -> str:
     """Pass the server's own lines on while the run lasts; return the failure it told, if any."""
     process = subprocess.Popen(
-        [str(Path(sys.executable).parent / "flwr"), "log", run_id, CONNECTION, "--stream"],
+        [tool("flwr"), "log", run_id, CONNECTION, "--stream"],
         env=home.environment,
         cwd=home.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        preexec_fn=_end_with_parent,
+        preexec_fn=end_with_parent,
     )
     timer = threading.Timer(max(0.0, until - time.monotonic()), process.kill)
     timer.start()
@@ -253,7 +214,7 @@ def _wait_for_end(home: FlowerHome, run_id: str, until: float) -> tuple[str, str
 
 def _flwr(home: FlowerHome, *words: str) -> dict[str, Any]:
     """One `flwr` command that answers in JSON."""
-    command = [str(Path(sys.executable).parent / "flwr"), *words]
+    command = [tool("flwr"), *words]
     try:
         done = subprocess.run(
             command,
@@ -304,11 +265,3 @@ def _tail(home: FlowerHome) -> str:
     text = home.log_file.read_text(encoding="utf-8", errors="replace") if home.log_file else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " | ".join(lines[-3:]) or "it printed nothing"
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]

@@ -1,0 +1,88 @@
+"""Processes of Flower's that our commands start: their environment, and how they end."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+# Jupyter sets these for everything below it; coloured JSON is no JSON.
+_FORCED_COLOR: Final = frozenset({"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS"})
+_PR_SET_PDEATHSIG: Final = 1
+_LIBC: Final = ctypes.CDLL(None)
+
+
+def tool(name: str) -> str:
+    """Path of a command that was installed beside this Python, such as `flwr`."""
+    return str(Path(sys.executable).parent / name)
+
+
+def flower_environment(home: Path) -> dict[str, str]:
+    """Environment of Flower's processes: ours, with a home of their own and no calls home.
+
+    Parameters
+    ----------
+    home : Path
+        Folder for `FLWR_HOME`, private to the process.
+
+    Returns
+    -------
+    dict
+        For `subprocess.Popen(env=...)`. This machine's own ports are reached without a proxy:
+        a plant's network has one, which knows nothing of them.
+    """
+    tools = str(Path(sys.executable).parent)
+    return {
+        **{name: value for name, value in os.environ.items() if name not in _FORCED_COLOR},
+        "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', '')}",
+        "FLWR_HOME": str(home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "PYTHONUNBUFFERED": "1",
+        **{name: _without_proxy(os.environ.get(name)) for name in ("no_proxy", "NO_PROXY")},
+    }
+
+
+def end_with_parent() -> None:
+    """Let a process end when this one is killed outright; a `preexec_fn`.
+
+    Notes
+    -----
+    Linux ties this to the thread that starts the process: start it from one that lives as long
+    as the process shall.
+    """
+    if hasattr(_LIBC, "prctl"):  # Linux
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def stop_session(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:
+    """End a process that leads a session, and everything else in it; twice `patience` seconds."""
+    for way in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, way)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            break
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine's loopback that nobody listens on at this moment."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _without_proxy(known: str | None) -> str:
+    """Hosts that are reached directly: those known, and this machine."""
+    return ",".join(filter(None, [known, "127.0.0.1", "localhost"]))
