@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from common import __version__
-from common.commands import check, data, demo, experiment, explore, judging, runs
+from common.commands import check, data, demo, experiment, explore, judging, keys, runs
 from common.commands.shared import console
 from common.errors import FedPatchCoreError
 
@@ -72,6 +72,7 @@ for command in (
     judging.inspect,
     judging.show,
     judging.add,
+    keys.keys,
 ):
     app.command()(command)
 

@@ -1,0 +1,157 @@
+"""Where the files of a key folder are, and how they are written: whole, and readable by one."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from common.errors import InputError, RunError
+
+PRIVATE: Final = 0o600
+PUBLIC: Final = 0o644
+
+
+@dataclass(frozen=True)
+class KeyFolder:
+    """The places of a plant's keys below one folder.
+
+    ::
+
+        ca.key, ca.crt             the authority; ca.key stays with the administrator
+        server/                    goes to the server's host
+            ca.crt superlink.crt superlink.key executor.secret stations/NAME.pub
+        gateway/                   goes to the gateway's host
+            ca.crt gateway.crt gateway.key
+        stations/NAME/             goes to that station, and to nobody else
+            ca.crt station.key station.pub
+    """
+
+    root: Path
+
+    @property
+    def authority(self) -> Path:
+        """Certificate of the authority."""
+        return self.root / "ca.crt"
+
+    @property
+    def authority_key(self) -> Path:
+        """Key of the authority: whoever has it can pass for the plant's server."""
+        return self.root / "ca.key"
+
+    @property
+    def server(self) -> Path:
+        """All that the server's host gets."""
+        return self.root / "server"
+
+    @property
+    def gateway(self) -> Path:
+        """All that the gateway gets."""
+        return self.root / "gateway"
+
+    @property
+    def server_certificates(self) -> tuple[Path, Path]:
+        """Certificates of SuperLink and gateway."""
+        return self.server / "superlink.crt", self.gateway / "gateway.crt"
+
+    @property
+    def executor_secret(self) -> Path:
+        """What SuperLink and executor share."""
+        return self.server / "executor.secret"
+
+    @property
+    def members(self) -> Path:
+        """Public keys of the stations: who belongs to the plant."""
+        return self.server / "stations"
+
+    def member(self, name: str) -> Path:
+        """Public key by which the server knows a station."""
+        return self.members / f"{name}.pub"
+
+    def station(self, name: str) -> Path:
+        """All that one station gets."""
+        return self.root / "stations" / name
+
+    def station_names(self) -> list[str]:
+        """Stations that have a key here or at the server's, in alphabetical order."""
+        registered = {path.name.removesuffix(".pub") for path in self.members.glob("*.pub")}
+        own = {path.parent.name for path in self.root.glob("stations/*/station.key")}
+        return sorted(registered | own)
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """One file to be written."""
+
+    path: Path
+    content: bytes
+    mode: int = PUBLIC
+    replace: bool = False
+
+
+def write_files(root: Path, files: Sequence[NewFile]) -> None:
+    """Write files below a folder, in the order given, each of them whole or not at all.
+
+    Parameters
+    ----------
+    root : Path
+        Folders from here down are made with mode 700.
+    files : sequence of NewFile
+
+    Raises
+    ------
+    RunError
+        If the disk does not take a file, or if one that must not be replaced is there.
+    """
+    for file in files:
+        partial = file.path.with_name(f".{file.path.name}.{os.getpid()}.partial")
+        try:
+            for folder in reversed(file.path.relative_to(root).parents):
+                (root / folder).mkdir(mode=0o700, exist_ok=True)
+            if not file.replace and file.path.exists():
+                raise FileExistsError(f"{file.path} is there already")
+            partial.unlink(missing_ok=True)
+            number = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
+            with os.fdopen(number, "wb") as stream:
+                os.fchmod(number, file.mode)  # the umask must not close a public file
+                stream.write(file.content)
+                stream.flush()
+                os.fsync(number)
+            partial.replace(file.path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise RunError(
+                f"{file.path}: cannot be written ({error}); mend that and run the command again, "
+                "it goes on where it stopped"
+            ) from error
+
+
+@contextlib.contextmanager
+def held(root: Path) -> Iterator[None]:
+    """Make a folder of keys if need be and keep other processes of ours out of it.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made or opened.
+    RunError
+        If another process has it.
+    """
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        number = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise InputError(f"{root}: no folder for keys can be made here ({error})") from error
+    try:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(f"{root}: another `fedpatchcore keys` is at work here") from error
+        yield
+    finally:
+        os.close(number)
