@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from common import __version__
-from common.commands import check, data, demo, experiment, explore, judging, keys, runs
+from common.commands import check, data, demo, experiment, explore, judging, keys, plant, runs
 from common.commands.shared import console
 from common.errors import FedPatchCoreError
 
@@ -75,6 +75,7 @@ for command in (
     keys.keys,
 ):
     app.command()(command)
+app.add_typer(plant.app, name="plant")
 
 
 def main() -> None:
