@@ -19,6 +19,7 @@ from common.patchcore.feature_cache import FeatureCache
 from common.patchcore.features import FeatureSource
 from common.patchcore.inputs import ImageInput
 from common.patchcore.local_bank import Distances, build_local_bank, covering_radius
+from common.patchcore.model_folder import recover_model, remove_model
 from common.patchcore.model_store import SavedModel
 
 Progress = Callable[[int, int], None]
@@ -47,6 +48,8 @@ class Growth:
         Where the model was written; None if nothing was new.
     kept : Path or None
         Where the old model is now, if it was replaced.
+    projection_known : bool
+        False for a model that does not tell how its coreset was selected.
     """
 
     bank: str
@@ -59,10 +62,20 @@ class Growth:
     radius: float | None
     folder: Path | None
     kept: Path | None
+    projection_known: bool = True
 
     @property
     def sentence(self) -> str:
         """What happened, in plain words."""
+        if self.projection_known:
+            return self._change
+        return (
+            f"{self._change}. The model was saved by an older version: its projection is not "
+            "known, so distances were measured in the default one"
+        )
+
+    @property
+    def _change(self) -> str:
         if self.rows_after == self.rows_before:
             covered = "" if self.radius is None else f"; its radius is {self.radius:.4g}"
             return (
@@ -109,7 +122,8 @@ def add_images(
         At most so many rows are added; by default a tenth of the bank's.
     progress : callable (images done, images), optional
     changes : dict of setting to value, optional
-        Where and how to compute, such as `device` or `weights`; see `PatchCore.load`.
+        Where and how to compute, such as `device` or `weights`; see `PatchCore.load`. The
+        projection belongs to the model and is not to be changed.
 
     Returns
     -------
@@ -118,20 +132,27 @@ def add_images(
     Raises
     ------
     InputError
-        If there is no such model or bank, an image cannot be read, or `out` holds other files.
+        If there is no such model or bank, an image cannot be read, `out` holds other files, or
+        `changes` ask for another projection than the model's.
 
     Notes
     -----
     Farthest first, from the rows that are there: only patches farther from the bank than its
     radius are taken, the farthest first, until none is left or `most_rows` are reached. The radius
-    itself stays: what is left beyond it can be added the next time. Distances are measured as in
-    `PatchCore.fit` with its default projection.
+    itself stays: what is left beyond it can be added the next time. Distances are measured in the
+    projected space in which the model's own coreset was selected. A model that was saved before
+    that was kept is continued in the default projection: its rows cover the images all the same,
+    only the comparison with the radius is then between two projections of the same distances.
     """
     if most_rows is not None and most_rows < 1:
         raise InputError(f"--rows {most_rows}: expected at least 1")
-    place = _model_folder(folder)
+    try:
+        place = recover_model(folder)
+    except OSError as error:
+        raise InputError(f"{folder}: the model could not be brought back ({error})") from error
     saved = SavedModel.load(place)
     model = PatchCore.load(place, **(changes or {}))
+    distances = _distances(saved, model, changes or {})
     name = model.bank_name(category)
     if category is not None and saved.categories and category not in saved.categories:
         raise InputError(
@@ -140,8 +161,8 @@ def add_images(
         )
     bank = model.banks[name]
     inputs = [ImageInput(path) for path in images]
-    distances = Distances(model.settings.coreset_projection, model.settings.seed)
     patches = sum(math.prod(model.space.patch_grid(image.file_size)) for image in inputs)
+    known = saved.selection is not None
     limit = saved.radius if saved.radius is not None else 0.0
     facts = (name, len(inputs), patches, len(bank))
     with tempfile.TemporaryDirectory(prefix="fedpatchcore-") as spill:
@@ -154,7 +175,7 @@ def add_images(
         )
         before = covering_radius(source, inputs, bank, distances, bank.dtype)
         if before <= limit:
-            return Growth(*facts, len(bank), before, before, saved.radius, None, None)
+            return Growth(*facts, len(bank), before, before, saved.radius, None, None, known)
         budget = most_rows or max(1, math.ceil(GROWTH * len(bank)))
         new = build_local_bank(source, inputs, budget, distances, bank.dtype, bank, limit, progress)
     after = float(new.radii[-1])
@@ -168,12 +189,21 @@ def add_images(
     )
     target, kept = _write(grown, place, out)
     total = len(bank) + len(new.rows)
-    return Growth(*facts, total, before, after, saved.radius, target, kept)
+    return Growth(*facts, total, before, after, saved.radius, target, kept, known)
 
 
-def _model_folder(folder: Path) -> Path:
-    inner = folder / "model"
-    return inner if not (folder / "model.json").is_file() and inner.is_dir() else folder
+def _distances(saved: SavedModel, model: PatchCore, changes: dict[str, Any]) -> Distances:
+    """Distances of the model's own coreset; those of the defaults if it does not tell."""
+    if saved.selection is None:
+        return Distances(model.settings.coreset_projection, model.settings.seed)
+    own = {"coreset_projection": saved.selection.components, "seed": saved.selection.seed}
+    for key, value in own.items():
+        if changes.get(key, value) != value:
+            raise InputError(
+                f"--set {key.replace('_', '-')}={changes[key]}: the model's coreset was selected "
+                f"with {value}, and goes on with it; leave this setting out"
+            )
+    return saved.selection
 
 
 def _added(saved: SavedModel) -> list[object]:
@@ -194,23 +224,21 @@ def _record(facts: tuple[str, int, int, int], rows: int, reach: float) -> dict[s
 
 
 def _write(model: SavedModel, place: Path, out: Path | None) -> tuple[Path, Path | None]:
-    """Write beside or in place; the old model is moved only when the new one is whole."""
+    """Write beside or in place; at any moment there is a whole model in that place."""
     if out is not None and out.expanduser().resolve() != place.expanduser().resolve():
         model.save(out)
         return out, None
     place = place.expanduser().resolve()
-    new, kept = place.with_name(place.name + ".new"), _free(place)
-    model.save(new)
+    kept = _free(place)
+    copy = kept.with_name(kept.name + ".partial")
     try:
-        place.rename(kept)
-        try:
-            new.rename(place)
-        except OSError:
-            kept.rename(place)
-            raise
+        remove_model(copy)
+        shutil.copytree(place, copy)
+        copy.rename(kept)
     except OSError as error:
-        shutil.rmtree(new, ignore_errors=True)
-        raise InputError(f"{place}: the model could not be replaced ({error})") from error
+        remove_model(copy)
+        raise InputError(f"{place}: the old model could not be kept ({error})") from error
+    model.save(place)
     return place, kept
 
 

@@ -28,7 +28,7 @@ from common.patchcore.local_bank import (
     row_budget,
 )
 from common.patchcore.memory_bank import MemoryBank
-from common.patchcore.model_store import SHARED, SavedModel
+from common.patchcore.model_store import SHARED, SavedModel, StationCalibration
 from common.patchcore.weights import load_weights, random_seed, resolve_auto
 
 _SPILL_LIMIT = 2**50
@@ -96,7 +96,9 @@ class PatchCore:
         self.banks: dict[str, NDArray[np.floating]] = {}
         self.thresholds: dict[str, dict[str, Any]] = {}
         self.calibration: dict[str, list[float]] = {}
+        self.stations: dict[str, StationCalibration] = {}
         self.categories: tuple[str, ...] = ()
+        self.selection: Distances | None = None
         self.radius: float | None = None
         self.provenance: dict[str, Any] = {}
         self._radii: dict[str, float] = {}
@@ -153,7 +155,8 @@ class PatchCore:
                 f"cannot add the bank {name!r} to {sorted(self.banks)}: a model has either one "
                 "shared bank or one per category"
             )
-        local = self._local_bank(images, progress)
+        self.selection = Distances(self.settings.coreset_projection, self.settings.seed)
+        local = self._local_bank(images, self.selection, progress)
         self.set_bank(name, local.rows)
         self._radii[name] = float(local.radii[-1])
         self.radius = max(self._radii.values())
@@ -161,7 +164,9 @@ class PatchCore:
             self.categories = (*self.categories, category)
         return self
 
-    def _local_bank(self, images: Iterable[Any], progress: Progress | None) -> LocalBank:
+    def _local_bank(
+        self, images: Iterable[Any], distances: Distances, progress: Progress | None
+    ) -> LocalBank:
         inputs = list(as_inputs(images))
         if not inputs:
             raise InputError("no training image was given; PatchCore needs at least one good image")
@@ -169,7 +174,6 @@ class PatchCore:
         grids = [self.space.patch_grid(image.file_size) for image in inputs]
         patches = sum(rows * columns for rows, columns in grids)
         size = min(row_budget(settings.local_coreset_ratio, patches), settings.global_bank_size)
-        distances = Distances(settings.coreset_projection, settings.seed)
         if self.source.cache is not None:
             return build_local_bank(
                 self.source, inputs, size, distances, self.storage_dtype, progress=progress
@@ -297,6 +301,8 @@ class PatchCore:
             categories=self.categories,
             thresholds=self.thresholds,
             calibration=self.calibration,
+            stations=self.stations,
+            selection=self.selection,
             radius=self.radius,
             weights_source=self.settings.absolute().weights,
             provenance=self.provenance,
@@ -330,6 +336,10 @@ class PatchCore:
             source = "random"
         elif space.weights == "imagenet" or source in ("", "auto", "random"):
             source = "imagenet"
+        fitted: dict[str, Any] = {} if seed is None else {"seed": seed}
+        if saved.selection is not None:
+            chosen = saved.selection
+            fitted = {"coreset_projection": chosen.components, "seed": chosen.seed}
         if changes.get("weights") == "auto":
             del changes["weights"]  # where the model itself says
         settings = Settings(
@@ -340,12 +350,15 @@ class PatchCore:
             precision=space.precision,
             image_score=saved.image_score,
             weights=source,
-            seed=Settings().seed if seed is None else seed,
+            **fitted,
             wire_dtype=str(next(iter(saved.banks.values())).dtype),
             bank_scope="shared" if SHARED in saved.banks else "category",
         ).with_(**changes)
         weights = load_weights(
-            settings.backbone, settings.layer_names, settings.weights, settings.seed
+            settings.backbone,
+            settings.layer_names,
+            settings.weights,
+            settings.seed if seed is None else seed,
         )
         if weights.sha256 != space.weights_sha256:
             raise InputError(
@@ -368,6 +381,7 @@ class PatchCore:
             model.set_bank(name, rows)
             model._radii[name] = saved.radius or 0.0
         model.thresholds, model.categories = dict(saved.thresholds), saved.categories
-        model.calibration = dict(saved.calibration)
+        model.calibration, model.stations = dict(saved.calibration), dict(saved.stations)
+        model.selection = saved.selection
         model.radius, model.provenance = saved.radius, dict(saved.provenance)
         return model

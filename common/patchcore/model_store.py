@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,10 +14,36 @@ from safetensors.numpy import load_file, save_file
 
 from common.errors import InputError
 from common.patchcore.feature_space import FeatureSpace
+from common.patchcore.local_bank import Distances
+from common.patchcore.model_folder import (
+    FACTS,
+    ROWS,
+    find_model,
+    remove_model,
+    replace_model,
+    sync_file,
+    sync_folder,
+)
 
 SHARED: Final = "shared"
 """Name of the only bank in scope `shared`; in scope `category` banks are named by category."""
 FORMAT: Final = 1
+
+
+@dataclass(frozen=True)
+class StationCalibration:
+    """What the held-out images of one station say by themselves.
+
+    Attributes
+    ----------
+    thresholds : dict of category to facts
+        As in `SavedModel.thresholds`.
+    calibration : dict of category to list of float
+        As in `SavedModel.calibration`.
+    """
+
+    thresholds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    calibration: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -35,10 +60,16 @@ class SavedModel:
     categories : tuple of str
         Parts that the banks were built from.
     thresholds : dict of category to facts
-        As `Threshold.to_json` gives them; categories without held-out images are absent.
+        As `threshold_facts` gives them; categories without held-out images are absent.
     calibration : dict of category to list of float
         Image scores of the held-out good images, ascending: what the thresholds rest on, and what
         later good parts are compared with.
+    stations : dict of station to StationCalibration
+        The same for every station alone. Empty for a model that was fitted in one place, and for
+        one saved before stations were kept.
+    selection : Distances or None
+        How the coreset was selected: a fit that goes on, goes on in the very same projected space.
+        None for a model that was saved before this was kept.
     radius : float or None
         Distance of the training patch that lies farthest from its bank.
     weights_source : str
@@ -54,6 +85,8 @@ class SavedModel:
     categories: tuple[str, ...] = ()
     thresholds: dict[str, dict[str, Any]] = field(default_factory=dict)
     calibration: dict[str, list[float]] = field(default_factory=dict)
+    stations: dict[str, StationCalibration] = field(default_factory=dict)
+    selection: Distances | None = None
     radius: float | None = None
     weights_source: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -66,6 +99,8 @@ class SavedModel:
     def save(self, folder: Path) -> None:
         """Write the model folder, whole or not at all; an existing one is replaced.
 
+        A crash at any moment leaves the old model or the new one to be loaded.
+
         Raises
         ------
         InputError
@@ -74,7 +109,7 @@ class SavedModel:
         folder = folder.expanduser().resolve()
         if folder.is_file():
             raise InputError(f"{folder}: a file; give a folder for the model")
-        if folder.exists() and any(folder.iterdir()) and not (folder / "model.json").is_file():
+        if folder.exists() and any(folder.iterdir()) and not (folder / FACTS).is_file():
             raise InputError(f"{folder}: holds other files than a model; give another folder")
         try:
             self._write(folder)
@@ -84,11 +119,11 @@ class SavedModel:
     def _write(self, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(building, ignore_errors=True)
+        remove_model(building)
         building.mkdir()
         save_file(
             {name: np.ascontiguousarray(rows) for name, rows in self.banks.items()},
-            building / "bank.safetensors",
+            building / ROWS,
         )
         facts = {
             "format": FORMAT,
@@ -101,14 +136,18 @@ class SavedModel:
             "categories": list(self.categories),
             "thresholds": self.thresholds,
             "calibration": self.calibration,
+            "stations": {name: asdict(own) for name, own in sorted(self.stations.items())},
+            "coreset_projection": None if self.selection is None else asdict(self.selection),
             "radius": self.radius,
             "weights_source": self.weights_source,
             "provenance": self.provenance,
         }
         text = json.dumps(facts, indent=2, allow_nan=False)
-        (building / "model.json").write_text(text + "\n", encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        building.rename(folder)
+        (building / FACTS).write_text(text + "\n", encoding="utf-8")
+        for name in (ROWS, FACTS):
+            sync_file(building / name)
+        sync_folder(building)
+        replace_model(building, folder)
 
     @classmethod
     def load(cls, folder: Path) -> SavedModel:
@@ -119,16 +158,15 @@ class SavedModel:
         InputError
             If a file is missing or damaged, or the two do not belong together.
         """
-        if not (folder / "model.json").is_file() and (folder / "model" / "model.json").is_file():
-            folder = folder / "model"
-        path = folder / "model.json"
-        if not path.is_file():
-            raise InputError(f"{folder}: no model here; expected model.json and bank.safetensors")
+        found = find_model(folder)
+        if found is None:
+            raise InputError(f"{folder}: no model here; expected {FACTS} and {ROWS}")
+        folder, path = found, found / FACTS
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
             if facts["format"] != FORMAT:
                 raise InputError(f"{path}: format {facts['format']!r}; this version reads {FORMAT}")
-            banks = load_file(folder / "bank.safetensors")
+            banks = load_file(folder / ROWS)
             shapes = {n: (int(r), int(facts["feature_dim"])) for n, r in facts["rows"].items()}
             if not shapes or set(shapes) != set(banks):
                 raise InputError(
@@ -142,6 +180,8 @@ class SavedModel:
                 categories=tuple(facts["categories"]),
                 thresholds=dict(facts["thresholds"]),
                 calibration=_read_scores(facts.get("calibration", {})),
+                stations=_read_stations(facts.get("stations", {})),
+                selection=_read_selection(facts.get("coreset_projection")),
                 radius=None if facts["radius"] is None else float(facts["radius"]),
                 weights_source=str(facts["weights_source"]),
                 provenance=dict(facts["provenance"]),
@@ -172,6 +212,22 @@ def _read_scores(facts: dict[str, list[float]]) -> dict[str, list[float]]:
     found = {str(name): sorted(float(score) for score in own) for name, own in facts.items()}
     if not all(np.isfinite(scores).all() for scores in found.values()):
         raise ValueError("a calibration score is not finite")
+    return found
+
+
+def _read_stations(facts: dict[str, dict[str, Any]]) -> dict[str, StationCalibration]:
+    return {
+        str(name): StationCalibration(dict(own["thresholds"]), _read_scores(own["calibration"]))
+        for name, own in facts.items()
+    }
+
+
+def _read_selection(facts: dict[str, Any] | None) -> Distances | None:
+    if facts is None:
+        return None
+    found = Distances(int(facts["components"]), int(facts["seed"]))
+    if found.components < 0 or found.seed < 0:
+        raise ValueError(f"coreset_projection is {facts}; expected numbers from 0 on")
     return found
 
 

@@ -14,6 +14,8 @@ from common.cli import run
 from common.errors import InputError
 from common.growth import add_images
 from common.patchcore import PatchCore
+from common.patchcore.inputs import ImageInput
+from common.patchcore.local_bank import Distances
 from common.patchcore.model_store import SavedModel
 
 
@@ -60,9 +62,6 @@ def _scores(model: PatchCore, images: list[Path]) -> list[float]:
 
 def test_rows_are_the_farthest_first_continuation(model: Path, unusual: list[Path]) -> None:
     """Slow twin: again and again the patch farthest from all rows, in the projected space."""
-    from common.patchcore.inputs import ImageInput
-    from common.patchcore.local_bank import Distances
-
     before = PatchCore.load(model)
     growth = add_images(model, unusual, most_rows=5, out=model.parent / "other")
     assert growth.kept is None
@@ -79,6 +78,44 @@ def test_rows_are_the_farthest_first_continuation(model: Path, unusual: list[Pat
         farthest = int(np.sqrt((gaps**2).sum(axis=2)).min(axis=1).argmax())
         rows = np.concatenate([rows, patches[farthest : farthest + 1]])
     assert (SavedModel.load(model.parent / "other").banks["plate"] == rows).all()
+
+
+def test_the_coreset_goes_on_in_the_projection_of_its_fit(
+    fitted: PatchCore, parts: Path, unusual: list[Path], tmp_path: Path
+) -> None:
+    """The model's own components and seed, not the defaults; a model that tells none says so."""
+    model = PatchCore(
+        fitted.settings.with_(coreset_projection=2, seed=5), extractor=fitted.extractor
+    )
+    model.fit(sorted((parts / "plate/train/good").glob("*.png"))[:6], "plate")
+    model.save(tmp_path / "own")
+    facts = json.loads((tmp_path / "own/model.json").read_text())
+    assert facts["coreset_projection"] == {"components": 2, "seed": 5}
+    again = PatchCore.load(tmp_path / "own")
+    assert (again.settings.coreset_projection, again.settings.seed) == (2, 5)
+    shutil.copytree(tmp_path / "own", tmp_path / "old")
+    del facts["coreset_projection"]  # as a version before this one wrote it
+    (tmp_path / "old/model.json").write_text(json.dumps(facts))
+    assert SavedModel.load(tmp_path / "old").selection is None
+
+    first = {}
+    for name in ("own", "old"):
+        growth = add_images(tmp_path / name, unusual, most_rows=1)
+        first[name] = SavedModel.load(tmp_path / name).banks["plate"][-1]
+        assert ("projection is not known" in growth.sentence) == (name == "old")
+    patches = np.concatenate(
+        [
+            features.reshape(-1, features.shape[-1])
+            for features in fitted.source.stream(map(ImageInput, unusual), np.float16)
+        ]
+    )
+    for name, distances in (("own", Distances(2, 5)), ("old", Distances(128, 42))):
+        gaps = distances(patches)[:, None].astype(float) - distances(model.banks["plate"])[None]
+        farthest = int((gaps**2).sum(axis=2).min(axis=1).argmax())
+        assert (first[name] == patches[farthest]).all()
+    assert (first["own"] != first["old"]).any()
+    with pytest.raises(InputError, match="selected with 2, and goes on with it"):
+        add_images(tmp_path / "own", unusual, changes={"coreset_projection": 128})
 
 
 def test_the_bank_grows_by_a_tenth_at_most_unless_told(model: Path, unusual: list[Path]) -> None:
