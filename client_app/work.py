@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 import platform
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +18,12 @@ from client_app.run_folder import RunFolder
 from client_app.station import Station
 from common.config import Settings
 from common.data.images import read_size
+from common.data.layout import Sample
 from common.errors import InputError
 from common.evaluation import EvaluationCounts
 from common.evaluation.judge import evaluate_samples
 from common.messages import (
+    MAX_NOTICES,
     BankFacts,
     BankPart,
     BuildReply,
@@ -28,8 +33,10 @@ from common.messages import (
     Received,
     ScoreReply,
     ScoreRequest,
+    SizeCount,
     SpaceFacts,
     SurveyReply,
+    as_sentence,
     part_of_rows,
 )
 from common.patchcore import FeatureExtractor, PatchCore
@@ -49,24 +56,41 @@ def survey(station: Station) -> SurveyReply:
     names = sorted({s.category for s in (*station.bank_samples, *station.held_out, *station.test)})
     categories = {}
     for name in names:
-        own = [sample for sample in station.bank_samples if sample.category == name]
-        grids = [extractor.space.patch_grid(read_size(sample.path)) for sample in own]
+        sizes = _sizes(station.bank_samples, name)
+        test_sizes = _sizes(station.test, name)
         categories[name] = CategoryCounts(
-            images=len(own),
+            images=sum(sizes.values()),
             held_out=sum(sample.category == name for sample in station.held_out),
-            test=sum(sample.category == name for sample in station.test),
-            patches=sum(rows * columns for rows, columns in grids),
+            test=sum(test_sizes.values()),
+            patches=sum(
+                images * math.prod(extractor.space.patch_grid(size))
+                for size, images in sizes.items()
+            ),
+            sizes=_told(sizes),
+            test_sizes=_told(test_sizes),
         )
     return SurveyReply(
         station=station.name,
         real=station.real,
         synthetic=station.index.synthetic,
-        host=platform.node(),
+        host=as_sentence(platform.node())[:255],
         categories=categories,
         feature_space=_shown_space(station, extractor.space),
         feature_dim=extractor.feature_dim,
-        notices=list(station.notices),
+        notices=[as_sentence(notice) for notice in station.notices[:MAX_NOTICES]],
     )
+
+
+def _sizes(samples: Sequence[Sample], category: str) -> Counter[tuple[int, int]]:
+    """Count the images of a category by their (height, width)."""
+    return Counter(read_size(s.path) for s in samples if s.category == category)
+
+
+def _told(sizes: Counter[tuple[int, int]]) -> list[SizeCount]:
+    return [
+        SizeCount(height=height, width=width, images=images)
+        for (height, width), images in sorted(sizes.items())
+    ]
 
 
 def _shown_space(station: Station, space: FeatureSpace) -> SpaceFacts:

@@ -1,8 +1,8 @@
 """What the server and a station say to each other, as validated plain data.
 
 Each reply is checked when it is read: names that could be paths, counts that cannot be and fields
-that are not known are refused before anything is done with them. Arrays travel beside these
-facts, see `records`.
+that are not known are refused before anything is done with them. Every text and every list has a
+largest length. Arrays travel beside these facts, see `records`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,29 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 STATION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 CATEGORY_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_ +.-]{0,99}$"
 
+MAX_IMAGES: Final = 10**7
+"""Images of one category at one station; also bounds the held-out scores that it may send."""
+MAX_SIDE: Final = 10**5
+"""Pixels along a side of an image: far above any camera, so that no product overflows."""
+MAX_CATEGORIES: Final = 1000
+MAX_SIZES: Final = 10_000
+MAX_NOTICES: Final = 100
+SENTENCE_LENGTH: Final = 2000
+
 StationName = Annotated[str, StringConstraints(pattern=STATION_PATTERN)]
 CategoryName = Annotated[str, StringConstraints(pattern=CATEGORY_PATTERN)]
+# No control characters: what a station says is shown in terminals and logs of other people.
+Sentence = Annotated[
+    str, StringConstraints(max_length=SENTENCE_LENGTH, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
+]
+HostName = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 Count = Annotated[int, Field(ge=0, le=10**12)]
-Sentence = Annotated[str, StringConstraints(max_length=2000)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Images = Annotated[int, Field(ge=0, le=MAX_IMAGES)]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 Distance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Round = Annotated[int, Field(ge=1, le=1000)]
+Part = Annotated[int, Field(ge=0, le=10**6)]
+Parts = Annotated[int, Field(ge=1, le=10**6)]
 
 
 class Facts(BaseModel):
@@ -30,23 +47,35 @@ class Facts(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
 
+class SizeCount(Facts):
+    """So many image files of one size in pixels."""
+
+    height: Side
+    width: Side
+    images: Annotated[int, Field(ge=1, le=MAX_IMAGES)]
+
+
 class CategoryCounts(Facts):
     """What a station holds of one category.
 
-    `images` go into the bank and give `patches`; `held_out` calibrate; `test` are scored.
+    `images` go into the bank and give `patches`; `held_out` calibrate; `test` are scored. `sizes`
+    and `test_sizes` tell the sizes of the first and of the last: from them the server works out by
+    itself how many patches there must be and how many pixels will be counted.
     """
 
-    images: Count
-    held_out: Count
-    test: Count
+    images: Images
+    held_out: Images
+    test: Images
     patches: Count
+    sizes: Annotated[list[SizeCount], Field(max_length=MAX_SIZES)]
+    test_sizes: Annotated[list[SizeCount], Field(max_length=MAX_SIZES)]
 
 
 class SpaceFacts(Facts):
     """A feature space as `FeatureSpace.to_json` describes it."""
 
     backbone: Sentence
-    layers: list[Sentence]
+    layers: Annotated[list[Sentence], Field(max_length=10)]
     neighborhood_size: Count
     image_size: Count
     precision: Sentence
@@ -67,19 +96,19 @@ class SurveyReply(Facts):
     station: StationName
     real: bool
     synthetic: bool
-    host: Sentence
-    categories: dict[CategoryName, CategoryCounts]
+    host: HostName
+    categories: Annotated[dict[CategoryName, CategoryCounts], Field(max_length=MAX_CATEGORIES)]
     feature_space: SpaceFacts
     feature_dim: Annotated[int, Field(ge=1, le=100_000)]
-    notices: list[Sentence]
+    notices: Annotated[list[Sentence], Field(max_length=MAX_NOTICES)]
 
 
 class BankPart(Facts):
     """Brings one part of the global bank after `round`, to be stored; nothing else is asked."""
 
-    round: Annotated[int, Field(ge=1)]
-    part: Count
-    parts: Annotated[int, Field(ge=1)]
+    round: Round
+    part: Part
+    parts: Parts
 
 
 class BuildRequest(Facts):
@@ -88,11 +117,11 @@ class BuildRequest(Facts):
     From the second round on, the global bank of the round before has come in `bank_parts` parts.
     """
 
-    round: Annotated[int, Field(ge=1)]
-    budgets: dict[str, Count]
-    part: Count
-    parts: Annotated[int, Field(ge=1)]
-    bank_parts: Count
+    round: Round
+    budgets: Annotated[dict[CategoryName, Count], Field(max_length=MAX_CATEGORIES)]
+    part: Part
+    parts: Parts
+    bank_parts: Part
 
 
 class BankFacts(Facts):
@@ -107,7 +136,7 @@ class BuildReply(Facts):
     """Accompanies the rows of a part; `banks` describes the whole."""
 
     station: StationName
-    banks: dict[str, BankFacts]
+    banks: Annotated[dict[CategoryName, BankFacts], Field(max_length=MAX_CATEGORIES)]
     seconds: Distance
     extracted: Count
 
@@ -118,25 +147,25 @@ class ScoreRequest(Facts):
     The bank comes along, or has come before in `bank_parts` parts.
     """
 
-    round: Annotated[int, Field(ge=1)]
-    bank_parts: Count
+    round: Round
+    bank_parts: Part
     score_images: bool
 
 
 class CategoryScores(Facts):
     """What came of one category: images scored and the held-out good parts' scores."""
 
-    test: Count
-    held_out_scores: list[Finite]
+    test: Images
+    held_out_scores: Annotated[list[Distance], Field(max_length=MAX_IMAGES)]
 
 
 class ScoreReply(Facts):
     """Accompanies the counts; `radius` is the distance of the worst-covered training patch."""
 
     station: StationName
-    categories: dict[CategoryName, CategoryScores]
-    without_bank: list[CategoryName]
-    radius: dict[str, Distance]
+    categories: Annotated[dict[CategoryName, CategoryScores], Field(max_length=MAX_CATEGORIES)]
+    without_bank: Annotated[list[CategoryName], Field(max_length=MAX_CATEGORIES)]
+    radius: Annotated[dict[CategoryName, Distance], Field(max_length=MAX_CATEGORIES)]
     seconds: Distance
     extracted: Count
 
@@ -145,7 +174,7 @@ class Received(Facts):
     """A part of the global bank was stored."""
 
     station: StationName
-    part: Count
+    part: Part
 
 
 class Failure(Facts):
@@ -166,6 +195,14 @@ def part_of_rows(rows: Rows, part: int, parts: int) -> Rows:
 _PATH: Final = re.compile(r"(?<![\w./])~?(?:/[^\s/'\"<>:;,()|]+)+/?")
 
 
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+def as_sentence(text: str) -> str:
+    """Make a text fit to be sent: one line, without control characters, not too long."""
+    return " ".join(_CONTROL.sub(" ", text).split())[:SENTENCE_LENGTH]
+
+
 def without_paths(text: str) -> str:
     """Replace every absolute path: what leaves a station names none."""
     return _PATH.sub("<path>", text)
@@ -174,6 +211,7 @@ def without_paths(text: str) -> str:
 def explain(error: ValidationError) -> str:
     """The first thing that is wrong with a message, in one line."""
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"]) or "message"
+    # The place may hold a key that came over the network, of any length.
+    place = as_sentence(".".join(str(part) for part in first["loc"]))[:120] or "message"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{place}: {first['msg']}{more}"

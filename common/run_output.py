@@ -61,6 +61,8 @@ class RunRecord:
     evaluated : list of CategoryResult
     training_summary : dict of category to facts, or None
         Of a centralized baseline.
+    summary : str or None
+        Who took part and who did not, in one line; None for a run without stations.
     hide_paths : bool
         True for real stations: no path is written.
     notices : list of str
@@ -81,6 +83,7 @@ class RunRecord:
     contributions: list[dict[str, Any]] | None = None
     evaluated: list[CategoryResult] = field(default_factory=list)
     training_summary: dict[str, dict[str, Any]] | None = None
+    summary: str | None = None
     hide_paths: bool = False
     notices: list[str] = field(default_factory=list)
 
@@ -106,6 +109,7 @@ class RunRecord:
             "feature_space": self.space.to_json() if self.space else None,
             "bank": _bank_facts(self.model),
             "stations": self.stations,
+            "summary": self.summary,
             "bytes": {"up": up, "down": down},
             "notices": self.notices,
         }

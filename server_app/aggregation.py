@@ -21,6 +21,8 @@ Indices = NDArray[np.int64]
 Aggregation = Callable[..., Indices]
 
 
+_BLOCK_ROWS: Final = 16_384
+
 FULL: Final = Distances(components=0, seed=0)
 """Distances in the features' own space, without a projection."""
 
@@ -130,7 +132,7 @@ def federated_coreset(
     array of shape (min(size, sum of k_i),), int64
         Rows of the concatenated banks, in order of choice.
     """
-    candidates = np.concatenate([distances(bank) for bank in banks])
+    candidates = _measured(banks, distances)
     rng = np.random.default_rng(distances.seed)
     return select_coreset(candidates, min(size, len(candidates)), rng=rng).indices
 
@@ -160,7 +162,7 @@ def diversity_preserving(
         return federated_coreset(banks, weights, size, distances=distances)
     if room == 0:
         return guaranteed
-    candidates = np.concatenate([distances(bank) for bank in banks])
+    candidates = _measured(banks, distances)
     more = select_coreset(candidates[left], room, centers=candidates[guaranteed])
     return np.concatenate([guaranteed, left[more.indices]])
 
@@ -191,6 +193,36 @@ AGGREGATIONS: Final[dict[str, Aggregation]] = {
     "concatenate": concatenate,
 }
 """Name in the run config -> function of (banks, weights, size, *, distances, min_share)."""
+
+
+def _measured(banks: Sequence[Rows], distances: Distances) -> NDArray[np.float32]:
+    """All rows in the space of the distances; a block at a time, as float32 takes double space."""
+    lengths = [len(bank) for bank in banks]
+    width = distances.width(banks[0].shape[1])
+    measured = np.empty((sum(lengths), width), dtype=np.float32)
+    at = 0
+    for bank in banks:
+        for start in range(0, len(bank), _BLOCK_ROWS):
+            block = distances(bank[start : start + _BLOCK_ROWS])
+            measured[at : at + len(block)] = block
+            at += len(block)
+    return measured
+
+
+def joined(parts: list[Rows]) -> Rows:
+    """Put the parts of a bank together, in order; `parts` is emptied on the way.
+
+    Memory: the whole, and the parts that are not yet in it.
+    """
+    if len(parts) == 1:
+        return parts.pop()
+    whole = np.empty((sum(len(part) for part in parts), parts[0].shape[1]), parts[0].dtype)
+    end = len(whole)
+    while parts:
+        part = parts.pop()
+        whole[end - len(part) : end] = part
+        end -= len(part)
+    return whole
 
 
 def owners_of(indices: Indices, lengths: Sequence[int]) -> Indices:

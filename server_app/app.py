@@ -12,6 +12,7 @@ from flwr.superlink.grid import HttpGrid
 
 from common.config import Settings
 from common.errors import FedPatchCoreError
+from server_app.registry import read_registry
 from server_app.run_writer import write_outcome
 from server_app.server_evaluation import ServerEvaluation
 from server_app.strategy import LOG_PREFIX, FederatedCoreset
@@ -39,12 +40,14 @@ def main(grid: Grid, context: Context) -> None:
 def _run(grid: Grid, context: Context) -> None:
     started = datetime.now(UTC)
     settings = Settings.from_run_config(context.run_config)
-    strategy = FederatedCoreset(settings)
-    outcome = strategy.outcome
     # SuperNodes are reached over the network; a simulation's grid lives in this process.
     deployed = isinstance(grid, HttpGrid)
+    strategy = FederatedCoreset(settings)
+    outcome = strategy.outcome
     failure: Exception | None = None
     try:
+        if deployed:
+            strategy.know(read_registry())
         # Opened first, so that an unusable folder does not cost the stations' work.
         judge = ServerEvaluation(settings) if settings.evaluation == "server" else None
         strategy.start(
@@ -65,6 +68,7 @@ def _run(grid: Grid, context: Context) -> None:
         deployed=deployed,
         error=None if failure is None else _reason(failure),
     )
+    log(logging.INFO, "%s %s", LOG_PREFIX, outcome.roster.summary())
     log(logging.INFO, "%s written: %s", LOG_PREFIX, folder)
     if failure is not None:
         raise failure

@@ -2,18 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.config import LAYERS
+from common.errors import InputError
 from common.evaluation import EvaluationCounts
-from common.messages import BuildReply, CategoryCounts, ScoreReply, SurveyReply, part_of_rows
+from common.evaluation.counts_checks import ARRAY_NAMES
+from common.messages import (
+    BuildReply,
+    CategoryCounts,
+    ScoreReply,
+    SizeCount,
+    SurveyReply,
+    part_of_rows,
+)
+from common.patchcore.feature_space import FeatureSpace
 from common.patchcore.model_store import SHARED
-from common.records import MalformedReplyError
+from common.records import HEADER_BYTES, MalformedReplyError
 
 Arrays = Mapping[str, NDArray[Any]]
+
+COUNTS_BYTES: Final = 250_000_000
+"""Most bytes of all counts of one station: a message larger than this endangers the SuperLink."""
+_BIN_BYTES: Final = 16  # a bin's number and its count, at their widest
+_OVERLAP: Final = 8  # regions that one pixel may lie in
+_IMAGE_BYTES: Final = 2048  # an image's own columns, its regions' and the names of its types
+
+
+def check_survey(survey: SurveyReply) -> None:
+    """Refuse a survey whose numbers contradict each other.
+
+    Patches are worked out anew, from the sizes of the images and the grid that the station's
+    feature space gives them: a station that cuts or scales its images otherwise than it says
+    cannot get this right by accident.
+
+    Raises
+    ------
+    MalformedReplyError
+        Saying what was found and what was expected. Also if the feature space is unusable.
+    """
+    try:
+        space = FeatureSpace.from_json(survey.feature_space.model_dump())
+        if not space.layers or not set(space.layers) <= set(LAYERS):
+            raise MalformedReplyError(f"layers {list(space.layers)[:9]}, expected some of {LAYERS}")
+        for name, told in survey.categories.items():
+            _check_sizes(name, "training images for the bank", told.images, told.sizes)
+            _check_sizes(name, "test images", told.test, told.test_sizes)
+            expected = sum(
+                size.images * math.prod(space.patch_grid((size.height, size.width)))
+                for size in told.sizes
+            )
+            if told.patches != expected:
+                raise MalformedReplyError(
+                    f"category {name}: {told.patches} patches, its {told.images} images have "
+                    f"{expected} in this feature space"
+                )
+    except InputError as error:
+        raise MalformedReplyError(str(error)) from error
+
+
+def _check_sizes(category: str, what: str, images: int, sizes: Sequence[SizeCount]) -> None:
+    if len({(size.height, size.width) for size in sizes}) != len(sizes):
+        raise MalformedReplyError(f"category {category}: a size of {what} is told twice")
+    found = sum(size.images for size in sizes)
+    if found != images:
+        raise MalformedReplyError(
+            f"category {category}: sizes of {found} {what}, {images} are there"
+        )
+
+
+def pixels_of(told: CategoryCounts) -> int:
+    """Pixels of all test images of a category together."""
+    return sum(size.images * size.height * size.width for size in told.test_sizes)
+
+
+def most_count_bytes(survey: SurveyReply) -> int:
+    """Most bytes that the counts of a station's test images can take, headers included.
+
+    No histogram has more bins than there are pixels, and every pixel lies in few regions.
+    """
+    most = 0
+    for told in survey.categories.values():
+        if told.test:
+            most += len(ARRAY_NAMES) * HEADER_BYTES + told.test * _IMAGE_BYTES
+            most += (2 + _OVERLAP) * _BIN_BYTES * pixels_of(told)
+    return min(most, COUNTS_BYTES)
+
+
+def most_row_bytes(budgets: Mapping[str, int], parts: int, shape: tuple[int, str]) -> int:
+    """Most bytes that one part of a station's rows can take, headers included."""
+    dim, dtype = shape
+    rows = sum(-(-budget // parts) for budget in budgets.values())
+    return rows * dim * np.dtype(dtype).itemsize + len(budgets) * HEADER_BYTES
 
 
 def check_build_reply(
@@ -48,7 +133,8 @@ def check_build_reply(
     """
     _check_sender(reply.station, station)
     if set(reply.banks) != set(budgets) or set(arrays) != set(budgets):
-        raise MalformedReplyError(f"banks {sorted(arrays)}; asked for {sorted(budgets)}")
+        found = sorted(set(reply.banks) ^ set(budgets)) or sorted(arrays)
+        raise MalformedReplyError(f"banks {found[:9]}; asked for {sorted(budgets)[:9]}")
     dim, dtype = shape
     for name, facts in reply.banks.items():
         rows = arrays[name]
@@ -106,6 +192,8 @@ def check_score_reply(
         category, _, key = name.partition("/")
         parts.setdefault(category, {})[key] = array
     _check_categories(reply, set(parts), survey, banks)
+    if unknown := sorted(set(reply.radius) - set(banks)):
+        raise MalformedReplyError(f"a radius of bank {unknown[0]!r}, which was not sent")
     evaluations = {}
     for category, scores in reply.categories.items():
         surveyed = survey.categories[category]
@@ -118,6 +206,8 @@ def check_score_reply(
             raise MalformedReplyError(
                 f"category {category}: counts of {found} images, {scores.test} were scored"
             )
+        if category in parts:
+            _check_pixels(category, parts[category], pixels_of(surveyed))
     return evaluations
 
 
@@ -157,6 +247,24 @@ def _read_counts(category: str, arrays: Arrays) -> EvaluationCounts:
         return EvaluationCounts.from_arrays(arrays)
     except ValueError as error:
         raise MalformedReplyError(f"counts of category {category}: {error}") from error
+
+
+def _check_pixels(category: str, arrays: Arrays, pixels: int) -> None:
+    """Every pixel of a test image with masks is counted once, and no other; no score is negative.
+
+    Parameters
+    ----------
+    arrays
+        That `EvaluationCounts` has read already.
+    """
+    if (arrays["images_score"] < 0).any():
+        raise MalformedReplyError(f"counts of category {category}: a score below 0, a distance")
+    counted = sum(int(arrays[f"{kind}_count"].sum()) for kind in ("normal", "anomalous"))
+    whole = bool(arrays["images_has_masks"].all())
+    if counted > pixels or (whole and counted != pixels):
+        raise MalformedReplyError(
+            f"counts of category {category}: {counted} pixels, its test images have {pixels}"
+        )
 
 
 def _check_sender(found: str, expected: str) -> None:

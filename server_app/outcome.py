@@ -62,6 +62,12 @@ class Outcome:
         return {p.name: p.survey for p in self.roster.used() if p.survey is not None}
 
     @property
+    def planned(self) -> dict[str, SurveyReply]:
+        """Answers of those who are in, and of those whose rows of an earlier round are kept."""
+        kept = [p for p in self.roster.all() if p.status == "used" or p.rows_chosen]
+        return {p.name: p.survey for p in kept if p.survey is not None}
+
+    @property
     def rows(self) -> dict[str, NDArray[Any]]:
         """Rows of the global banks, by name."""
         return {name: bank.rows for name, bank in self.banks.items()}

@@ -10,7 +10,7 @@ from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from common.messages import Facts, without_paths
+from common.messages import Facts, as_sentence, without_paths
 from common.records import (
     BANK,
     MalformedReplyError,
@@ -19,6 +19,7 @@ from common.records import (
     pack,
     prefixed,
     read_facts,
+    take_arrays,
     to_request,
 )
 from server_app.roster import Participant, Roster
@@ -26,6 +27,8 @@ from server_app.roster import Participant, Roster
 Answer = TypeVar("Answer", bound=Facts)
 
 _GRACE_SECONDS: Final = 60.0
+_LOST: Final = frozenset({3, 4, 5, 8})
+"""Flower's errors after which a station may come back: nobody knows what became of it."""
 _FLOWER_ERRORS: Final = {
     1: "its program could not be loaded",
     2: "its program raised an error",
@@ -47,6 +50,13 @@ class Request:
     rows: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     part: int = 0
 
+    @property
+    def node_id(self) -> int:
+        """Where it goes."""
+        if self.to.node_id is None:
+            raise ValueError(f"{self.to.name} is not online and cannot be asked")
+        return self.to.node_id
+
 
 @dataclass(frozen=True)
 class Answered:
@@ -60,7 +70,7 @@ class Answered:
 def _explain(error: Error) -> str:
     """Put a Flower error into words, without the paths that a traceback may hold."""
     words = _FLOWER_ERRORS.get(error.code, "its program or SuperNode failed")
-    said = without_paths(" ".join((error.reason or "").split()))[:500]
+    said = without_paths(as_sentence(error.reason or ""))[:500]
     return f"{words} (Flower error {error.code}: {said or 'no reason given'})"
 
 
@@ -81,19 +91,23 @@ class Post:
 
     def __init__(self, roster: Roster, timeout: float) -> None:
         self.roster, self.timeout = roster, timeout
+        self._seconds = timeout
         self._sent: list[tuple[Message, Request]] = []
 
-    def messages(self, kind: str, requests: Sequence[Request]) -> list[Message]:
+    def messages(
+        self, kind: str, requests: Sequence[Request], seconds: float | None = None
+    ) -> list[Message]:
         """Turn requests into Flower messages; `receive` will match their replies."""
+        self._seconds = self.timeout if seconds is None else min(seconds, self.timeout)
         self._sent = []
         # A bank that goes to every station is in memory once, not once a station.
         packed = {id(r.rows): pack(prefixed(BANK, r.rows)) for r in _distinct_rows(requests)}
         for request in requests:
             message = Message(
-                to_request(request.facts, self.timeout, packed[id(request.rows)]),
-                dst_node_id=request.to.node_id,
+                to_request(request.facts, self._seconds, packed[id(request.rows)]),
+                dst_node_id=request.node_id,
                 message_type=kind,
-                ttl=self.timeout + _GRACE_SECONDS,
+                ttl=self._seconds + _GRACE_SECONDS,
             )
             request.to.bytes_down += content_bytes(message)
             self._sent.append((message, request))
@@ -110,24 +124,37 @@ class Post:
             if request is None:
                 continue
             if reply.has_error():
-                request.to.leave("failed", _explain(reply.error))
+                lost = reply.error.code in _LOST
+                request.to.leave("failed", _explain(reply.error), may_return=lost)
                 continue
             request.to.bytes_up += content_bytes(reply)
             answers.append(Answered(request.to, request.part, reply.content))
         for request in waiting.values():
-            request.to.leave("missing", f"no answer within {self.timeout:.0f} s")
+            reason = f"no answer within {self._seconds:.0f} s"
+            request.to.leave("missing", reason, may_return=True)
         self._sent = []
         return sorted(answers, key=lambda answer: (answer.sender.name, answer.part))
 
-    def exchange(self, grid: Grid, kind: str, requests: Sequence[Request]) -> list[Answered]:
-        """Send requests and wait for their replies."""
-        messages = self.messages(kind, requests)
-        return self.receive(grid.send_and_receive(messages, timeout=self.timeout))
+    def exchange(
+        self, grid: Grid, kind: str, requests: Sequence[Request], seconds: float | None = None
+    ) -> list[Answered]:
+        """Send requests and wait for their replies, at most so many seconds."""
+        messages = self.messages(kind, requests, seconds)
+        return self.receive(grid.send_and_receive(messages, timeout=self._seconds))
 
-    def read(self, answer: Answered, kind: type[Answer]) -> Answer | None:
-        """Unpack an answer; a station's own error or a malformed one is noted instead."""
+    def read(self, answer: Answered, kind: type[Answer], *, arrays: bool = True) -> Answer | None:
+        """Unpack an answer; a station's own error or a malformed one is noted instead.
+
+        Parameters
+        ----------
+        arrays : bool
+            Whether arrays may come with it, which are then still to be taken.
+        """
         try:
-            return read_facts(answer.content, kind)
+            facts = read_facts(answer.content, kind)
+            if not arrays:
+                take_arrays(answer.content, names=())
+            return facts
         except StationFailure as failure:
             answer.sender.leave("failed", str(failure))
         except MalformedReplyError as error:

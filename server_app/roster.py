@@ -10,25 +10,33 @@ from typing import Any, Literal
 
 from common.config import Settings
 from common.errors import RunError
-from common.messages import SurveyReply
+from common.messages import SurveyReply, as_sentence
 from common.patchcore.feature_space import FeatureSpace
 from common.patchcore.weights import expected_shapes
+from common.records import MalformedReplyError
+from server_app.checks import check_survey
 
 Status = Literal["used", "refused", "failed", "missing"]
 
 
 @dataclass
 class Participant:
-    """One node of the run.
+    """One station of the run, or a node that would like to be one.
 
     Attributes
     ----------
-    node_id : int
-        Flower's.
+    node_id : int or None
+        Flower's; None while a station that was expected is not online.
+    registered : str or None
+        The name that belongs to its key. What the station calls itself must agree.
     survey : SurveyReply or None
         What it said of itself.
     status, reason
         How it ended, and why if not `used`.
+    joined : int
+        The round before which it was first surveyed; 1 for those that were there at the start.
+    may_return : bool
+        Whether it was only lost from sight, so that it may come back before a later round.
     bytes_up, bytes_down : int
         Payload from and to the station.
     rows_sent, rows_chosen : int
@@ -38,10 +46,13 @@ class Participant:
         Images whose features it computed, rather than read from its cache.
     """
 
-    node_id: int
+    node_id: int | None
+    registered: str | None = None
     survey: SurveyReply | None = None
     status: Status = "used"
     reason: str | None = None
+    joined: int = 1
+    may_return: bool = False
     bytes_up: int = 0
     bytes_down: int = 0
     rows_sent: int = 0
@@ -52,21 +63,39 @@ class Participant:
 
     @property
     def name(self) -> str:
-        """The station's name, or its node number where it never told."""
+        """The registered name, else what it calls itself, else its node number."""
+        if self.registered is not None:
+            return self.registered
         return self.survey.station if self.survey else f"node-{self.node_id}"
 
-    def leave(self, status: Status, reason: str) -> None:
+    def leave(self, status: Status, reason: str, *, may_return: bool = False) -> None:
         """Note why this participant is out; the first reason stands."""
         if self.status == "used":
-            self.status, self.reason = status, reason
+            self.status, self.reason, self.may_return = status, as_sentence(reason), may_return
+
+    def come_back(self) -> None:
+        """Take part again; what it has sent so far stays counted."""
+        self.status, self.reason, self.may_return = "used", None, False
+
+    def continue_as(self, other: Participant) -> None:
+        """Take over the history of the same station under its earlier node number."""
+        self.joined = other.joined
+        self.bytes_up += other.bytes_up
+        self.bytes_down += other.bytes_down
+        self.rows_sent += other.rows_sent
+        self.rows_chosen += other.rows_chosen
+        self.seconds += other.seconds
+        self.extracted += other.extracted
+        self.radius = other.radius
 
     def to_json(self) -> dict[str, Any]:
         """Facts for `run.json`."""
         return {
             "name": self.name,
-            "node_id": str(self.node_id),
+            "node_id": None if self.node_id is None else str(self.node_id),
             "status": self.status,
             "reason": self.reason,
+            "joined_round": self.joined,
             "host": self.survey.host if self.survey else None,
             "bytes_up": self.bytes_up,
             "bytes_down": self.bytes_down,
@@ -76,32 +105,52 @@ class Participant:
 
 @dataclass
 class Roster:
-    """All participants of a run, by node id."""
+    """All participants of a run.
+
+    Attributes
+    ----------
+    settings : Settings
+    by_node : dict of int to Participant
+        Those that were seen, by node id.
+    expected : tuple of str
+        Names of the stations that belong to the plant, where the server knows them.
+    absent : dict of str to Participant
+        Expected stations that were never online.
+    at_start : int
+        How many stations were asked at the start, where nobody was expected by name.
+    """
 
     settings: Settings
     by_node: dict[int, Participant] = field(default_factory=dict)
+    expected: tuple[str, ...] = ()
+    absent: dict[str, Participant] = field(default_factory=dict)
+    at_start: int = 0
 
     def used(self) -> list[Participant]:
         """Those still in, in order of station name: the order in which all is merged."""
         return sorted((p for p in self.by_node.values() if p.status == "used"), key=_by_name)
 
     def all(self) -> list[Participant]:
-        """Everyone who was asked, in order of name."""
-        return sorted(self.by_node.values(), key=_by_name)
+        """Everyone who was asked or expected, in order of name."""
+        return sorted([*self.by_node.values(), *self.absent.values()], key=_by_name)
 
     def require_quorum(self, step: str) -> None:
         """Fail if fewer stations than `min-stations` are left.
+
+        `min-stations` 0 asks for all that belong to the plant, or where the server does not know
+        these, for as many as were asked at the start.
 
         Raises
         ------
         RunError
             Naming everyone who is not in, and why.
         """
-        left, asked = len(self.used()), len(self.by_node)
-        needed = self.settings.min_stations or asked
+        left, asked = len(self.used()), len(self.all())
+        every = len(self.expected) or self.at_start or asked
+        needed = self.settings.min_stations or every
         if left >= needed and left > 0:
             return
-        quorum = f"all {asked}" if self.settings.min_stations == 0 else str(needed)
+        quorum = f"all {every}" if self.settings.min_stations == 0 else str(needed)
         raise RunError(
             f"after {step} {left} of {asked} stations are left, min-stations asks for {quorum}. "
             f"{self.lost() or 'No station answered.'}"
@@ -109,18 +158,31 @@ class Roster:
 
     def lost(self) -> str:
         """Name everyone who is out, and why; the same reason once for all who share it."""
-        reasons: dict[str, list[str]] = {}
+        return "; ".join(
+            f"{', '.join(names)} {status}: {reason}" for status, names, reason in self._reasons()
+        )
+
+    def summary(self) -> str:
+        """Say in one line who took part and who did not: what every reader must see."""
+        told = [f"used {len(self.used())} of {len(self.all())}"]
+        if left := [f"{s} {', '.join(names)}: {reason}" for s, names, reason in self._reasons()]:
+            told.append("; ".join(left))
+        return ", ".join(told)
+
+    def _reasons(self) -> list[tuple[str, list[str], str]]:
+        reasons: dict[tuple[str, str], list[str]] = {}
         for participant in self.all():
             if participant.status != "used":
-                what = f"{participant.status}: {participant.reason}"
-                reasons.setdefault(what, []).append(participant.name)
-        return "; ".join(f"{', '.join(names)} {what}" for what, names in reasons.items())
+                key = participant.status, participant.reason or "no reason known"
+                reasons.setdefault(key, []).append(participant.name)
+        return [(status, names, reason) for (status, reason), names in reasons.items()]
 
 
 def admit(roster: Roster) -> FeatureSpace:
     """Refuse who cannot take part; return the feature space of the run.
 
-    Two stations with one name are both refused, then stations in another feature space than the
+    Whoever answers under another name than its key's is refused; two stations with one name are
+    both refused; then a survey that cannot be, then stations in another feature space than the
     reference, then those whose features would not fit it, then whoever holds more than
     `max-station-share` of the training images.
 
@@ -130,18 +192,92 @@ def admit(roster: Roster) -> FeatureSpace:
         If no station is left, or two feature spaces are equally common.
     """
     settings = roster.settings
-    counts = Counter(p.name for p in roster.used())
-    for participant in roster.used():
+    _refuse_misnamed(roster.used())
+    _refuse_twins(roster.used())
+    _refuse_impossible(roster.used())
+    if not roster.used():
+        raise RunError(f"no station gave a usable answer to the survey. {roster.lost()}".strip())
+    space = _reference_space(roster.used(), settings)
+    _refuse_other_spaces(roster.used(), space)
+    _refuse_misfits(roster.used(), settings)
+    _refuse_giants(roster.used(), roster)
+    return space
+
+
+def admit_late(roster: Roster, newcomers: Sequence[Participant], space: FeatureSpace) -> None:
+    """Admit stations to a run that is under way, by the same rules.
+
+    Parameters
+    ----------
+    roster : Roster
+        Holds the newcomers already.
+    newcomers : sequence of Participant
+        Those that have just been surveyed. Nobody else is refused: who is in stays in. A station
+        that was lost and comes back under another node number continues where it was.
+    space : FeatureSpace
+        The run's.
+    """
+    arrived = {id(newcomer) for newcomer in newcomers}
+    _refuse_misnamed(_still_in(newcomers))
+    _refuse_twins(_still_in(newcomers))
+    for newcomer in _still_in(newcomers):
+        for other in roster.all():
+            if id(other) in arrived or other.name != newcomer.name:
+                continue
+            if other.may_return:
+                newcomer.continue_as(other)
+                roster.by_node = {n: p for n, p in roster.by_node.items() if p is not other}
+            else:
+                newcomer.leave(
+                    "refused",
+                    f"a station named {other.name} is in this run already ({other.status}); give "
+                    "each its own name",
+                )
+    _refuse_impossible(_still_in(newcomers))
+    _refuse_other_spaces(_still_in(newcomers), space)
+    _refuse_misfits(_still_in(newcomers), roster.settings)
+    _refuse_giants(_still_in(newcomers), roster)
+
+
+def _still_in(participants: Iterable[Participant]) -> list[Participant]:
+    return [participant for participant in participants if participant.status == "used"]
+
+
+def _refuse_misnamed(participants: Iterable[Participant]) -> None:
+    for participant in participants:
+        told = participant.survey.station if participant.survey else ""
+        registered = participant.registered
+        if registered is not None and told != registered:
+            participant.leave(
+                "refused",
+                f"calls itself {told!r}, but its key is registered as {registered!r}; put "
+                f'station = "{registered}" in its settings, or give it the key of {told!r}',
+            )
+
+
+def _refuse_twins(participants: Sequence[Participant]) -> None:
+    counts = Counter(p.name for p in participants)
+    for participant in participants:
         if counts[participant.name] > 1:
             participant.leave(
                 "refused",
                 f"{counts[participant.name]} stations call themselves {participant.name}; none of "
                 "them is taken; give each its own name in its node config",
             )
-    if not roster.used():
-        raise RunError(f"no station gave a usable answer to the survey. {roster.lost()}".strip())
-    space = _reference_space(roster.used(), settings)
-    for participant in roster.used():
+
+
+def _refuse_impossible(participants: Iterable[Participant]) -> None:
+    for participant in participants:
+        if participant.survey is None:
+            continue
+        try:
+            check_survey(participant.survey)
+        except MalformedReplyError as error:
+            participant.leave("refused", f"sent an unusable survey: {error}")
+
+
+def _refuse_other_spaces(participants: Iterable[Participant], space: FeatureSpace) -> None:
+    for participant in participants:
         own = _space(participant)
         if own.fingerprint != space.fingerprint:
             participant.leave(
@@ -149,9 +285,6 @@ def admit(roster: Roster) -> FeatureSpace:
                 f"feature space {own.describe()} differs from the run's {space.describe()}; give "
                 "the station the same weights and preprocessing",
             )
-    _refuse_misfits(roster.used(), settings)
-    _refuse_giants(roster, settings.max_station_share)
-    return space
 
 
 def _reference_space(participants: Sequence[Participant], settings: Settings) -> FeatureSpace:
@@ -201,9 +334,10 @@ def feature_dim(backbone: str, layers: tuple[str, ...]) -> int:
     return sum(last[layer][0] for layer in layers)
 
 
-def _refuse_giants(roster: Roster, limit: float) -> None:
-    participants = roster.used()
-    total = max(1, sum(_images(p) for p in participants))
+def _refuse_giants(participants: Sequence[Participant], roster: Roster) -> None:
+    """Refuse those of the participants whose share of all training images is too large."""
+    limit = roster.settings.max_station_share
+    total = max(1, sum(_images(p) for p in roster.used()))
     for participant in participants:
         share = _images(participant) / total
         if share > limit:
@@ -225,4 +359,4 @@ def _images(participant: Participant) -> int:
 
 
 def _by_name(participant: Participant) -> tuple[str, int]:
-    return participant.name, participant.node_id
+    return participant.name, participant.node_id or 0

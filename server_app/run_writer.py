@@ -77,7 +77,8 @@ def write_outcome(
         space=outcome.space,
         stations=[participant.to_json() for participant in outcome.roster.all()],
         hide_paths=real or deployed,
-        notices=list(outcome.notices),
+        summary=outcome.roster.summary(),
+        notices=_who_is_missing(outcome) + outcome.notices,
         contributions=[_contribution(p, outcome) for p in outcome.roster.all() if p.survey],
     )
     if error is None:
@@ -115,6 +116,12 @@ def _evaluated(outcome: Outcome, thresholds: dict[str, Threshold | None]) -> lis
     ]
 
 
+def _who_is_missing(outcome: Outcome) -> list[str]:
+    """Return the first thing that a reader must know, if anyone is missing."""
+    complete = all(p.status == "used" for p in outcome.roster.all())
+    return [] if complete else [outcome.roster.summary()]
+
+
 def _remarks(outcome: Outcome) -> list[str]:
     remarks = []
     for category in outcome.categories():
@@ -134,10 +141,6 @@ def _remarks(outcome: Outcome) -> list[str]:
     if without_test:
         remarks.append(f"without test images of their own: {', '.join(without_test)}")
     lost = [p for p in outcome.roster.all() if p.status != "used"]
-    if lost:
-        asked = len(outcome.roster.all())
-        names = "; ".join(f"{p.status} {p.name}: {p.reason}" for p in lost)
-        remarks.append(f"used {asked - len(lost)} of {asked} stations; {names}")
     remarks += [
         f"{p.name} left after its rows had been merged: {p.rows_chosen} of them are in the bank, "
         "its test images are not counted"

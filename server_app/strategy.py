@@ -15,7 +15,7 @@ from flwr.serverapp.strategy import Result, Strategy
 from numpy.typing import NDArray
 
 from common.config import Settings
-from common.errors import InputError, RunError
+from common.errors import RunError
 from common.evaluation import EvaluationCounts
 from common.messages import (
     BankPart,
@@ -25,23 +25,27 @@ from common.messages import (
     ScoreReply,
     ScoreRequest,
     SurveyReply,
-    SurveyRequest,
     part_of_rows,
 )
 from common.patchcore.feature_space import FeatureSpace
 from common.patchcore.local_bank import Distances
-from common.records import BANK, COUNTS, MalformedReplyError, select_prefix, take_arrays, to_arrays
-from server_app.aggregation import AGGREGATIONS, as_rows, owners_of
-from server_app.checks import check_build_reply, check_score_reply
+from common.records import BANK, COUNTS, MalformedReplyError, select_prefix, take_arrays
+from server_app.admission import Admission
+from server_app.aggregation import AGGREGATIONS, as_rows, joined, owners_of
+from server_app.checks import (
+    check_build_reply,
+    check_score_reply,
+    most_count_bytes,
+    most_row_bytes,
+)
 from server_app.outcome import GlobalBank, Outcome
 from server_app.plan import BankPlan, make_plan, parts_needed
 from server_app.post import Answered, Post, Request
-from server_app.roster import Participant, Roster, admit, feature_dim
+from server_app.registry import Registry
+from server_app.roster import Roster, feature_dim
 
 Rows = NDArray[Any]
 
-WAIT_FOR_STATIONS: Final = 600.0
-"""Seconds in which `min-stations` stations must be online."""
 LOG_PREFIX: Final = "[fedpatchcore]"
 
 
@@ -67,8 +71,13 @@ class FederatedCoreset(Strategy):
         self.settings = settings
         self.outcome = Outcome(Roster(settings))
         self._post = Post(self.outcome.roster, float(settings.round_timeout))
+        self._admission = Admission(settings, Registry(), self.outcome.roster, self._post)
         self._distances = Distances(settings.coreset_projection, settings.seed)
         self._started = 0.0
+
+    def know(self, registry: Registry) -> None:
+        """Tell which stations belong to the plant; otherwise whoever is online does."""
+        self._admission = Admission(self.settings, registry, self.outcome.roster, self._post)
 
     def summary(self) -> None:
         """Log how this run merges."""
@@ -105,24 +114,15 @@ class FederatedCoreset(Strategy):
     def _survey(self, grid: Grid) -> None:
         """Who is there, with what, in which feature space; then the plan."""
         self._started = time.monotonic()
-        roster, outcome = self.outcome.roster, self.outcome
-        for node in self._online(grid):
-            roster.by_node[node] = Participant(node)
-        self._say(f"survey: asking {len(roster.by_node)} stations")
-        requests = [Request(p, SurveyRequest()) for p in roster.used()]
-        for answer in self._post.exchange(grid, MessageType.QUERY, requests):
-            survey = self._post.read(answer, SurveyReply)
-            if survey is not None:
-                _take_survey(answer.sender, survey)
-        outcome.space = admit(roster)
-        roster.require_quorum("the survey")
+        outcome = self.outcome
+        self._admission.gather(grid)
+        self._say(f"survey: asking {len(outcome.roster.used())} stations")
+        outcome.space = self._admission.survey_all(grid)
         outcome.feature_dim = feature_dim(self.settings.backbone, self.settings.layer_names)
         outcome.plan = make_plan(outcome.surveys, self.settings)
         if not outcome.plan.banks:
             raise RunError("no station holds a training image; there is nothing to build from")
-        for name, survey in outcome.surveys.items():
-            for notice in survey.notices:
-                outcome.note(f"{name}: {notice}" if survey.real else notice)
+        self._take_notices(outcome.surveys)
         images = sum(c.images for s in outcome.surveys.values() for c in s.categories.values())
         self._say(
             f"survey: {len(outcome.surveys)} stations hold {images} training images; "
@@ -130,19 +130,24 @@ class FederatedCoreset(Strategy):
         )
         self._done("survey")
 
-    def _online(self, grid: Grid) -> list[int]:
-        """Nodes that are there, once `min-stations` of them are."""
-        needed = max(1, self.settings.min_stations)
-        wait = min(WAIT_FOR_STATIONS, float(self.settings.round_timeout))
-        until = time.monotonic() + wait
-        while len(nodes := sorted(grid.get_node_ids())) < needed:
-            if time.monotonic() > until:
-                raise RunError(
-                    f"{len(nodes)} stations were online within {wait:.0f} s, {needed} are needed; "
-                    "start the stations' SuperNodes and look at their logs"
-                )
-            time.sleep(0.5)
-        return nodes
+    def _welcome(self, grid: Grid, server_round: int, space: FeatureSpace) -> None:
+        """Let in who came late or came back; then weights and budgets are fixed anew."""
+        arrived = self._admission.welcome(grid, server_round, space)
+        if not arrived:
+            return
+        outcome = self.outcome
+        for participant in arrived:
+            how = "joined" if participant.joined == server_round else "came back"
+            outcome.note(f"{participant.name} {how} in round {server_round}")
+            self._say(f"round {server_round}: {participant.name} {how}")
+        outcome.plan = make_plan(outcome.planned, self.settings)
+        self._take_notices(outcome.surveys)
+        self._done("survey")
+
+    def _take_notices(self, surveys: Mapping[str, SurveyReply]) -> None:
+        for name, survey in surveys.items():
+            for notice in survey.notices:
+                self.outcome.note(f"{name}: {notice}" if survey.real else notice)
 
     # ------------------------------------------------------------------- train
 
@@ -153,6 +158,8 @@ class FederatedCoreset(Strategy):
         self._started = time.monotonic()
         outcome = self.outcome
         bank_parts = 0
+        if server_round > 1 and outcome.space is not None:
+            self._welcome(grid, server_round, outcome.space)
         if outcome.banks:
             bank_parts = self._parts(outcome.rows)
             self._deliver(grid, server_round - 1, bank_parts)
@@ -179,18 +186,19 @@ class FederatedCoreset(Strategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Check what came, and select the global banks from it."""
-        received: dict[str, list[Mapping[str, Rows]]] = {}
+        received: dict[str, list[dict[str, Rows]]] = {}
         for answer in self._post.receive(replies):
             rows = self._take_rows(answer)
             if rows is not None:
                 received.setdefault(answer.sender.name, []).append(rows)
         self.outcome.roster.require_quorum(f"building banks in round {server_round}")
         # A station that failed in one part is out with all of them: no partial bank is used.
+        surveys = self.outcome.surveys
+        # Taken out of `received` on the way: nothing is in memory twice for longer than needed.
         built = {
-            name: {bank: np.concatenate([part[bank] for part in parts]) for bank in parts[0]}
-            for name, parts in received.items()
-            if name in self.outcome.surveys
+            name: _join_banks(received.pop(name)) for name in sorted(received) if name in surveys
         }
+        received.clear()
         self._done("build_bank")
         for name, plan in self.outcome.plan.banks.items():
             self._merge(name, plan, built)
@@ -203,26 +211,35 @@ class FederatedCoreset(Strategy):
         self._done("aggregate")
         total = sum(len(rows) for rows in self.outcome.rows.values())
         self._say(f"round {server_round}: global bank of {total} rows from {len(built)} stations")
-        return to_arrays(self.outcome.rows), MetricRecord({"stations": len(built), "rows": total})
+        # The bank stays in `outcome`: as a Flower record it would be in memory once more.
+        return None, MetricRecord({"stations": len(built), "rows": total})
 
-    def _take_rows(self, answer: Answered) -> Mapping[str, Rows] | None:
+    def _take_rows(self, answer: Answered) -> dict[str, Rows] | None:
         """Rows of one reply if they are what was asked for."""
         reply, sender = self._post.read(answer, BuildReply), answer.sender
         if reply is None:
             return None
         plan = self.outcome.plan
         budgets = plan.budgets_of(sender.name)
+        parts = self._parts_of(sum(budgets.values()))
+        shape = (self.outcome.feature_dim, self.settings.wire_dtype)
         try:
-            rows = select_prefix(BANK, take_arrays(answer.content))
+            taken = take_arrays(
+                answer.content,
+                names=[f"{BANK}/{name}" for name in budgets],
+                max_bytes=most_row_bytes(budgets, parts, shape),
+                copy=False,
+            )
+            rows = select_prefix(BANK, taken)
             check_build_reply(
                 reply,
                 rows,
                 station=sender.name,
                 budgets=budgets,
                 patches={name: plan.banks[name].patches_of(sender.name) for name in budgets},
-                shape=(self.outcome.feature_dim, self.settings.wire_dtype),
+                shape=shape,
                 part=answer.part,
-                parts=self._parts_of(sum(budgets.values())),
+                parts=parts,
             )
         except MalformedReplyError as error:
             sender.leave("refused", f"sent an unusable bank: {error}")
@@ -235,17 +252,17 @@ class FederatedCoreset(Strategy):
                 sender.radius = max(facts.radius for facts in reply.banks.values())
         return rows
 
-    def _merge(self, name: str, plan: BankPlan, built: Mapping[str, Mapping[str, Rows]]) -> None:
-        """Global selection for one bank: what was kept before, and what came now."""
+    def _merge(self, name: str, plan: BankPlan, built: Mapping[str, dict[str, Rows]]) -> None:
+        """Global selection for one bank: what was kept before, and what came now (taken out)."""
         old = self.outcome.banks.get(name)
         stations, banks, weights = [], [], []
         for station, weight in zip(plan.stations, plan.weights, strict=True):
             parts = [] if old is None else [old.rows[old.owners == station]]
             if name in built.get(station, {}):
-                parts.append(built[station][name])
+                parts.append(built[station].pop(name))
             if sum(len(part) for part in parts):
                 stations.append(station)
-                banks.append(np.concatenate(parts))
+                banks.append(joined(parts))
                 weights.append(float(weight))
         if not banks:
             self.outcome.note(f"no station delivered rows for bank {name}")
@@ -295,7 +312,8 @@ class FederatedCoreset(Strategy):
             if reply is None or survey is None:
                 continue
             try:
-                arrays = select_prefix(COUNTS, take_arrays(answer.content))
+                taken = take_arrays(answer.content, max_bytes=most_count_bytes(survey))
+                arrays = select_prefix(COUNTS, taken)
                 counts = check_score_reply(
                     reply,
                     arrays,
@@ -328,8 +346,19 @@ class FederatedCoreset(Strategy):
             facts = BankPart(round=server_round, part=part, parts=parts)
             requests = [Request(p, facts, rows, part) for p in self.outcome.roster.used()]
             for answer in self._post.exchange(grid, f"{MessageType.TRAIN}.take_bank", requests):
-                self._post.read(answer, Received)
+                self._take_receipt(answer, part)
         self.outcome.roster.require_quorum("delivering the global bank")
+
+    def _take_receipt(self, answer: Answered, part: int) -> None:
+        """Make sure that the right station has stored the right part."""
+        reply, sender = self._post.read(answer, Received, arrays=False), answer.sender
+        asked = sender.survey.station if sender.survey else sender.name
+        if reply is not None and (reply.station, reply.part) != (asked, part):
+            sender.leave(
+                "refused",
+                f"confirmed part {reply.part} as {reply.station!r}, was sent part {part} as "
+                f"{asked!r}",
+            )
 
     def _parts(self, banks: Mapping[str, Rows]) -> int:
         return self._parts_of(sum(len(rows) for rows in banks.values()))
@@ -347,10 +376,6 @@ class FederatedCoreset(Strategy):
         log(logging.INFO, "%s %s", LOG_PREFIX, text)
 
 
-def _take_survey(participant: Participant, survey: SurveyReply) -> None:
-    """Note what a station said of itself, if its feature space can be believed."""
-    participant.survey = survey
-    try:
-        FeatureSpace.from_json(survey.feature_space.model_dump())
-    except InputError as error:
-        participant.leave("refused", f"sent an unusable answer: {error}")
+def _join_banks(parts: list[dict[str, Rows]]) -> dict[str, Rows]:
+    """Put the parts of one station's banks together; the parts are taken out."""
+    return {name: joined([part.pop(name) for part in parts]) for name in list(parts[0])}

@@ -53,7 +53,9 @@ def banners(runs: Sequence[Run]) -> list[Banner]:
         if station.get("status") != "used"
     )
     if absent:
-        text = f"{wording.printable(wording.listed(list(absent)))}. "
+        told = runs[0].info.get("summary") if len(runs) == 1 else None
+        # A run that tells in one line who is missing and why is quoted.
+        text = f"{wording.printable(str(told or wording.listed(list(absent))))}. "
         text += "The reasons stand under “Who took part”."
         found.append(Banner("Stations without a part in a result", text, True))
     return found

@@ -214,7 +214,7 @@ def test_a_plant_of_real_processes(
     assert "its SuperNode went away" in done.stations["clips"]["reason"]
     assert {done.stations[name]["status"] for name in ("assembly", "quality")} == {"used"}
     assert done.extracted == 0
-    assert any("used 2 of 3 stations; failed clips" in notice for notice in done.run["notices"])
+    assert any("used 2 of 3, failed clips" in notice for notice in done.run["notices"])
 
 
 def _comparable(done: Finished) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from common.config import Settings
-from common.messages import CategoryCounts, SpaceFacts, SurveyReply
+from common.messages import CategoryCounts, SizeCount, SpaceFacts, SurveyReply
 from common.patchcore.feature_space import FeatureSpace
 from server_app.roster import Participant, Roster
 
@@ -25,6 +25,29 @@ def space(weights: str = "a") -> FeatureSpace:
     )
 
 
+def counts(images: int, patches: int, *, held_out: int = 1, test: int = 2) -> CategoryCounts:
+    """Images of one row of patches each, as layer2's grid of 8 pixels gives them; tests of 8x8."""
+    told = []
+    if images:
+        # All alike but for one, which has what is left.
+        each = patches // images
+        last = patches - each * (images - 1)
+        widths = {each: images - 1, last: 1} if last != each else {each: images}
+        told = [
+            SizeCount(height=8, width=8 * wide, images=many)
+            for wide, many in widths.items()
+            if many
+        ]
+    return CategoryCounts(
+        images=images,
+        patches=patches,
+        held_out=held_out,
+        test=test,
+        sizes=told,
+        test_sizes=[SizeCount(height=8, width=8, images=test)] if test else [],
+    )
+
+
 def survey(
     station: str,
     categories: dict[str, tuple[int, int]] | None = None,
@@ -41,7 +64,7 @@ def survey(
         "synthetic": True,
         "host": "here",
         "categories": {
-            name: CategoryCounts(images=images, patches=patches, held_out=held_out, test=test)
+            name: counts(images, patches, held_out=held_out, test=test)
             for name, (images, patches) in (categories or {"screw": (10, 1000)}).items()
         },
         "feature_space": SpaceFacts(**space(weights).to_json()),

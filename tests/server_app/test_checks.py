@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from server_cases import survey
+from server_cases import counts, survey
 
 from common.data.regions import Region
 from common.evaluation import EvaluationCounts
 from common.messages import (
     BankFacts,
     BuildReply,
-    CategoryCounts,
     CategoryScores,
     ScoreReply,
     part_of_rows,
@@ -103,26 +102,26 @@ def test_another_station_or_bank_than_asked() -> None:
 
 def counts_of(images: int) -> EvaluationCounts:
     """Good and defective images in turn."""
-    counts = EvaluationCounts()
+    made = EvaluationCounts()
     for number in range(images):
         rng = np.random.default_rng(number)
         mask = np.zeros((8, 8), dtype=bool)
         mask[:2, :2] = True
         defect = number % 2 == 1
-        counts.update(
+        made.update(
             rng.random((8, 8), dtype=np.float32),
             [Region(mask, "hole", 4.0)] if defect else [],
             label=int(defect),
             score=float(number),
             defect_type="hole" if defect else "good",
         )
-    return counts
+    return made
 
 
 TOLD = {
-    "clip": CategoryCounts(images=5, held_out=1, test=2, patches=50),
-    "wire": CategoryCounts(images=0, held_out=0, test=3, patches=0),
-    "hook": CategoryCounts(images=4, held_out=0, test=0, patches=40),  # nothing to be judged
+    "clip": counts(5, 50, held_out=1, test=2),
+    "wire": counts(0, 0, held_out=0, test=3),
+    "hook": counts(4, 40, held_out=0, test=0),  # nothing to be judged
 }
 SURVEY = survey("a").model_copy(update={"categories": TOLD})
 
@@ -180,7 +179,9 @@ def test_without_scoring_only_held_out_scores_come() -> None:
 
 def test_a_category_without_a_bank_must_be_named_as_such() -> None:
     only_clip = score_reply(
-        categories={"clip": CategoryScores(test=2, held_out_scores=[1.0])}, without_bank=["wire"]
+        categories={"clip": CategoryScores(test=2, held_out_scores=[1.0])},
+        without_bank=["wire"],
+        radius={"clip": 1.0},
     )
     assert set(check_counts(only_clip, arrays_for(clip=2), banks=("clip",))) == {"clip"}
     # With a bank that judges everything it is no excuse.

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from server_cases import roster, settings, space, survey
+from server_cases import counts, roster, settings, space, survey
 
-from common.messages import CategoryCounts
 from server_app.outcome import GlobalBank, Outcome
 from server_app.plan import make_plan
 from server_app.run_writer import method_name, run_folder, write_outcome
@@ -92,9 +91,8 @@ def test_run_json_says_who_was_lost_and_what_of_theirs_stays(tmp_path: Path) -> 
         "b": ("failed", "it raised an error"),
         "c": ("refused", "sent NaN"),
     }
-    assert (
-        "used 1 of 3 stations; failed b: it raised an error; refused c: sent NaN" in run["notices"]
-    )
+    assert run["summary"] == run["notices"][0]
+    assert run["summary"] == "used 1 of 3, failed b: it raised an error; refused c: sent NaN"
     assert (
         "b left after its rows had been merged: 1 of them are in the bank, its test images are not "
         "counted"
@@ -107,8 +105,8 @@ def test_what_cannot_be_judged_is_said(tmp_path: Path) -> None:
     blind = survey("b").model_copy(
         update={
             "categories": {
-                "clip": CategoryCounts(images=4, held_out=0, test=0, patches=40),
-                "wire": CategoryCounts(images=0, held_out=0, test=3, patches=0),
+                "clip": counts(4, 40, held_out=0, test=0),
+                "wire": counts(0, 0, held_out=0, test=3),
             }
         }
     )

@@ -1,0 +1,158 @@
+"""Who belongs to the plant: the stations' public keys in a folder of the server."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_public_key,
+    load_ssh_public_key,
+)
+
+from common.errors import InputError
+from common.messages import STATION_PATTERN
+
+STATIONS_VARIABLE: Final = "FEDPATCHCORE_STATIONS"
+
+
+@dataclass(frozen=True)
+class Member:
+    """What the server knows of a node before the node says a word.
+
+    Attributes
+    ----------
+    node_id : int
+        Flower's.
+    name : str or None
+        The station's registered name; None where nobody registered one (a first try without keys,
+        or a simulation).
+    stranger : str or None
+        Why the node does not belong to the plant, if it does not.
+    """
+
+    node_id: int
+    name: str | None = None
+    stranger: str | None = None
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Registered names by public key.
+
+    Attributes
+    ----------
+    names : dict of bytes to str
+        Key (DER, SubjectPublicKeyInfo) to station name.
+    closed : bool
+        Whether only stations with a key here belong to the plant. False without a folder of keys:
+        then the name under which Flower registered a node is its registered name.
+    """
+
+    names: dict[bytes, str] = field(default_factory=dict)
+    closed: bool = False
+
+    @property
+    def expected(self) -> tuple[str, ...]:
+        """Names of all stations that belong to the plant, in order; none if not closed."""
+        return tuple(sorted(self.names.values()))
+
+    def members(self, nodes: Iterable[Any]) -> list[Member]:
+        """Look up the nodes that are online.
+
+        Parameters
+        ----------
+        nodes : iterable of NodeInfo
+            As `Grid.get_nodes` yields them.
+
+        Returns
+        -------
+        list of Member
+            In order of node id.
+        """
+        return sorted((self._member(node) for node in nodes), key=lambda member: member.node_id)
+
+    def _member(self, node: Any) -> Member:
+        if not self.closed:
+            return Member(node.node_id, name=node.name or None)
+        name = self.names.get(_der_of_flower_key(node.public_key))
+        if name is not None:
+            return Member(node.node_id, name=name)
+        shown = f" registered with Flower as {node.name!r}" if node.name else ""
+        return Member(
+            node.node_id,
+            stranger=f"the key of this node{shown} is none of the {len(self.names)} in the "
+            "server's folder of station keys; put its .pub file there, named after the station, "
+            "or unregister the node",
+        )
+
+
+def read_registry(folder: str | os.PathLike[str] | None = None) -> Registry:
+    """Read the folder of public keys, by default the one that the environment names.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Holds `<station>.pub` files in OpenSSH's format; default `$FEDPATCHCORE_STATIONS`.
+
+    Returns
+    -------
+    Registry
+        An open one if no folder is given and the variable is not set.
+
+    Raises
+    ------
+    InputError
+        If the folder or a file in it cannot be used, or two files hold the same key.
+    """
+    chosen = folder or os.environ.get(STATIONS_VARIABLE)
+    if not chosen:
+        return Registry()
+    path = Path(chosen).expanduser()
+    if not path.is_dir():
+        raise InputError(
+            f"{STATIONS_VARIABLE}: {path} is no folder; expected the folder of the stations' "
+            "<name>.pub files, as `fedpatchcore keys` makes it"
+        )
+    names: dict[bytes, str] = {}
+    for file in sorted(path.glob("*.pub")):
+        if not re.fullmatch(STATION_PATTERN, file.stem):
+            raise InputError(
+                f"{file}: {file.stem!r} is no usable station name; expected up to 64 letters, "
+                "digits, dots, hyphens and underscores, a letter or digit first"
+            )
+        key = _der_of_file(file)
+        if key in names:
+            raise InputError(
+                f"{file}: holds the same key as {names[key]}.pub; every station needs its own"
+            )
+        names[key] = file.stem
+    if not names:
+        raise InputError(f"{path}: holds no <name>.pub file; `fedpatchcore keys` makes them")
+    return Registry(names, closed=True)
+
+
+def _der_of_file(file: Path) -> bytes:
+    try:
+        key = load_ssh_public_key(file.read_bytes())
+    except Exception as error:  # cryptography raises several kinds for damaged keys
+        raise InputError(
+            f"{file}: no public key can be read from it ({error}); expected one line in OpenSSH's "
+            "format, as `fedpatchcore keys` writes it"
+        ) from error
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _der_of_flower_key(content: bytes) -> bytes:
+    """Bring a node's key into one form: Flower keeps what the register command sent, PEM."""
+    try:
+        key = load_pem_public_key(content)
+    except Exception:  # no key, or one of a kind that nobody here has registered
+        return b""
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
