@@ -73,6 +73,25 @@ def test_features_are_those_of_the_plain_network(backbone: str, layers: str, siz
     assert distances.max() < 1e-4
 
 
+@pytest.mark.parametrize("backbone", ["resnet18", "wide_resnet50_2"])
+def test_features_of_larger_images_are_those_of_the_plain_network(backbone: str) -> None:
+    # Large enough that every convolution goes the way it goes in production.
+    settings = Settings(backbone=backbone, device="cpu")
+    state = noisy(backbone)
+    extractor = FeatureExtractor(settings, Weights(state, "noisy", _digest(state)))
+    batch = torch.randn(1, 3, 250, 280, generator=torch.Generator().manual_seed(1))
+    found, wanted = extractor(batch), plain_features(state, settings, batch)
+    distances = np.linalg.norm(found - wanted, axis=-1) / np.linalg.norm(wanted, axis=-1)
+    assert distances.max() < 1e-4
+
+
+def test_images_of_a_batch_change_no_bit_of_each_other(extractor: FeatureExtractor) -> None:
+    batch = torch.randn(3, 3, 70, 90, generator=torch.Generator().manual_seed(1))
+    together = extractor(batch)
+    for image, features in zip(batch, together, strict=True):
+        np.testing.assert_array_equal(extractor(image[None])[0], features)
+
+
 def test_the_default_has_1536_numbers_a_patch() -> None:
     settings = Settings(weights="random", device="cpu")
     assert FeatureExtractor.from_settings(settings).feature_dim == 1536
