@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flwr.app import Context, Error, Message, RecordDict
+from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 
 from client_app.app import app as client_app
@@ -20,6 +21,9 @@ from server_app.app import app as server_app
 Tamper = Callable[[int, Message, Message], Message | None]
 """(node, request, honest reply) -> what the server gets; None: nothing ever comes."""
 
+Online = Callable[["LocalGrid", int], bool]
+"""(grid, node) -> whether it is there at this moment."""
+
 _run_ids = itertools.count(1)
 
 
@@ -27,8 +31,15 @@ def honest(node: int, request: Message, reply: Message) -> Message:
     return reply
 
 
+def always(grid: LocalGrid, node: int) -> bool:
+    return True
+
+
 class LocalGrid(Grid):
-    """Hands every message to the ClientApp at once, and the replies back in reversed order."""
+    """Hands every message to the ClientApp at once, and the replies back in reversed order.
+
+    A node that is not online gets no message; `members` are names and keys as Flower knows them.
+    """
 
     def __init__(
         self,
@@ -37,8 +48,11 @@ class LocalGrid(Grid):
         run_id: int,
         tamper: Tamper = honest,
         reverse: bool = True,
+        online: Online = always,
+        members: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> None:
         self.tamper, self.reverse = tamper, reverse
+        self.online, self.members = online, members or {}
         self.kinds: list[str] = []
         self._replies: dict[str, Message] = {}
         self._contexts = {
@@ -55,7 +69,10 @@ class LocalGrid(Grid):
         raise NotImplementedError
 
     def get_node_ids(self) -> Iterable[int]:
-        return list(self._contexts)
+        return [node for node in self._contexts if self.online(self, node)]
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        return [NodeInfo(node_id=n, **self.members.get(n, {})) for n in self.get_node_ids()]
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         ids = []
@@ -64,7 +81,12 @@ class LocalGrid(Grid):
             message.metadata.__dict__["_message_id"] = identifier
             ids.append(identifier)
             node = message.metadata.dst_node_id
+            there = self.online(self, node)
             self.kinds.append(message.metadata.message_type)
+            if not there:
+                lost = Message(Error(code=5, reason="Node Unavailable"), reply_to=message)
+                self._replies[identifier] = lost
+                continue
             # A station may take its request apart; `tamper` wants to see it whole.
             request = Message(content=copy.copy(message.content), metadata=message.metadata)
             try:
@@ -158,6 +180,8 @@ def run_local(
     tamper: Tamper = honest,
     reverse: bool = True,
     folder: Path | None = None,
+    online: Online = always,
+    members: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> Finished:
     """One whole run in this process; `error` is what the ServerApp raised.
 
@@ -166,7 +190,7 @@ def run_local(
     run_id = next(_run_ids)
     config = settings.to_run_config()
     nodes = simulated_nodes(settings.num_stations) if nodes is None else nodes
-    grid = LocalGrid(nodes, config, run_id, tamper, reverse)
+    grid = LocalGrid(nodes, config, run_id, tamper, reverse, online, members)
     error: Exception | None = None
     try:
         server_app(grid=grid, context=Context(run_id, 0, {}, RecordDict(), config))
