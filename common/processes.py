@@ -15,6 +15,7 @@ from typing import Final
 # Jupyter sets these for everything below it; coloured JSON is no JSON.
 _FORCED_COLOR: Final = frozenset({"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS"})
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
 _LIBC: Final = ctypes.CDLL(None)
 
 
@@ -60,6 +61,24 @@ def end_with_parent() -> None:
     """
     if hasattr(_LIBC, "prctl"):  # Linux
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends, so that none is lost from sight."""
+    if hasattr(_LIBC, "prctl"):  # Linux
+        _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def children_of(pid: int) -> set[int]:
+    """Ids of the processes whose parent is `pid`, ended ones included; empty without /proc."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # The name, in brackets, may hold anything; state and parent follow it.
+            parent = path.read_bytes().rpartition(b")")[2].split()[1]
+            if int(parent) == pid:
+                found.add(int(path.parent.name))
+    return found
 
 
 def stop_session(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:
