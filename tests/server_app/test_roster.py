@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from server_cases import roster, space, survey
 
 from common.errors import RunError
-from server_app.roster import Participant, Roster, admit, feature_dim
+from server_app.roster import Participant, Roster, admit, admit_late, feature_dim
 
 
 def statuses(of: Roster) -> dict[str, str]:
@@ -176,3 +176,73 @@ def test_order_of_answers_changes_nobodys_fate(order: list[int]) -> None:
     asked = roster(*(surveys[i] for i in order))
     admit(asked)
     assert statuses(asked) == {"a": "used", "b": "used", "c": "refused", "d": "refused"}
+
+
+# ------------------------------------------------------------------------------- late stations
+
+
+def late(asked: Roster, node: int, **facts: object) -> Participant:
+    reply = survey(str(facts.pop("station")), **facts)
+    asked.by_node[node] = participant = Participant(node, survey=reply, joined=2)
+    return participant
+
+
+def test_newcomers_are_admitted_by_the_same_rules_and_nobody_else_is_touched() -> None:
+    asked = roster(survey("a"), survey("b"), max_station_share=0.6)
+    space_of_run = admit(asked)
+    good = late(asked, 1, station="c")
+    other = late(asked, 2, station="d", weights="f")
+    giant = late(asked, 3, station="e", categories={"clip": (70, 700)})
+    twins = [late(asked, n, station="t") for n in (4, 5)]
+    taken = late(asked, 6, station="a")
+    admit_late(asked, [good, other, giant, *twins, taken], space_of_run)
+    assert good.status == "used"
+    assert "differs from the run's" in (other.reason or "")
+    # 70 of 70 + 3 x 10 training images.
+    assert "holds 70.0% of the training images" in (giant.reason or "")
+    assert [twin.status for twin in twins] == ["refused", "refused"]
+    assert "a station named a is in this run already (used)" in (taken.reason or "")
+    assert [p.name for p in asked.used()] == ["a", "b", "c"]
+
+
+def test_a_lost_station_continues_under_its_new_number() -> None:
+    asked = roster(survey("a"), survey("b"))
+    space_of_run = admit(asked)
+    lost = asked.by_node[100]
+    lost.rows_sent, lost.rows_chosen, lost.bytes_up = 9, 4, 700
+    lost.leave("failed", "its SuperNode went away", may_return=True)
+    back = late(asked, 1, station="a")
+    back.bytes_up = 50
+    admit_late(asked, [back], space_of_run)
+    assert [(p.name, p.node_id, p.status) for p in asked.all()] == [
+        ("a", 1, "used"), ("b", 99, "used"),
+    ]  # fmt: skip
+    assert (back.rows_sent, back.rows_chosen, back.bytes_up, back.joined) == (9, 4, 750, 1)
+
+
+def test_the_registered_name_is_the_name_whatever_a_station_says() -> None:
+    asked = roster(survey("a"), survey("b"), survey("b"))
+    asked.by_node[98].registered = "c"
+    admit(asked)
+    assert statuses(asked) == {"a": "used", "b": "used", "c": "refused"}
+    assert "calls itself 'b', but its key is registered as 'c'" in reason(asked, "c")
+
+
+def test_the_summary_names_who_is_missing_and_why() -> None:
+    asked = roster(survey("a"), survey("b"), survey("c"))
+    assert asked.summary() == "used 3 of 3"
+    for name in ("x", "y"):
+        asked.absent[name] = Participant(None, registered=name)
+        asked.absent[name].leave("missing", "not online")
+    asked.by_node[99].leave("refused", "sent\nNaN")
+    assert asked.summary() == "used 2 of 5, refused b: sent NaN; missing x, y: not online"
+
+
+def test_all_means_all_that_belong_to_the_plant_not_all_that_came() -> None:
+    asked = roster(survey("a"), survey("b"), survey("stranger"))
+    asked.expected = ("a", "b")
+    asked.by_node[98].leave("refused", "unknown key")
+    asked.require_quorum("the survey")
+    asked.by_node[99].leave("failed", "broke down")
+    with pytest.raises(RunError, match="1 of 3 stations are left, min-stations asks for all 2"):
+        asked.require_quorum("the survey")
