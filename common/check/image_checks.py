@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
-from common.check.findings import Finding, Kind
+from common.check.findings import CheckOptions, Finding, Kind
 from common.check.survey import Survey
 from common.check.tree import Part, Picture
 
@@ -185,25 +186,37 @@ def _relation(first: Picture, other: Picture) -> Kind:
 
 def too_few_images(survey: Survey) -> Iterator[Finding]:
     """Categories whose held-out images cannot promise the wanted false-alarm rate."""
-    options = survey.options
+    for part in survey.parts:
+        place = part.place / "train" / "good"
+        yield from judge_held_out(place, _training_images(part, survey), survey.options)
+
+
+def judge_held_out(place: Path, count: int, options: CheckOptions) -> Iterator[Finding]:
+    """Say whether enough of a category's good training images would be held out.
+
+    Parameters
+    ----------
+    place : Path
+        Their folder.
+    count : int
+        How many there are.
+    options : CheckOptions
+    """
     rate = options.target_false_alarm_rate
     needed = math.ceil(1 / rate - 1e-9) - 1
-    for part in survey.parts:
-        count = _training_images(part, survey)
-        place = part.place / "train" / "good"
-        if count == 1:
-            yield NO_HOLDOUT.at(place, "one good training image")
-        if count < 2 or options.calibration_fraction == 0:
-            continue
-        held_out = min(count - 1, max(1, round(options.calibration_fraction * count)))
-        if held_out < needed:
-            kind = TOO_FEW if options.rate_is_wanted else TOO_FEW_NOTE
-            yield kind.at(
-                place,
-                f"{count} good training images, {held_out} of them held out: they promise a "
-                f"false-alarm rate of at most {1 / (held_out + 1):.3g}, not {rate:g}",
-                _how_many(count, needed, options.calibration_fraction),
-            )
+    if count == 1:
+        yield NO_HOLDOUT.at(place, "one good training image")
+    if count < 2 or options.calibration_fraction == 0:
+        return
+    held_out = min(count - 1, max(1, round(options.calibration_fraction * count)))
+    if held_out < needed:
+        kind = TOO_FEW if options.rate_is_wanted else TOO_FEW_NOTE
+        yield kind.at(
+            place,
+            f"{count} good training images, {held_out} of them held out: they promise a "
+            f"false-alarm rate of at most {1 / (held_out + 1):.3g}, not {rate:g}",
+            _how_many(count, needed, options.calibration_fraction),
+        )
 
 
 def _how_many(count: int, needed: int, fraction: float) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-_KEEP_FREE_BYTES = 2 * 2**30
+KEEP_FREE_BYTES = 2 * 2**30
 _ABANDONED_SECONDS = 3600.0
 _HEADER_BYTES = 128  # of a small .npy file
 
@@ -96,7 +96,7 @@ class FeatureCache:
     def _make_room(self, needed: int) -> bool:
         def fits() -> bool:
             free = shutil.disk_usage(self.folder).free - needed
-            return self._size + needed <= self.limit_bytes and free >= _KEEP_FREE_BYTES
+            return self._size + needed <= self.limit_bytes and free >= KEEP_FREE_BYTES
 
         if fits():
             return True
