@@ -9,8 +9,8 @@ from typing import Any, Final
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
 
+from common._torchvision import transforms
 from common.data.dataset import AutoVIDataset
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)

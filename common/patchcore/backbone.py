@@ -9,12 +9,12 @@ from typing import Self
 
 import numpy as np
 import torch
-import torchvision
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from common._torchvision import torchvision
 from common.config import Settings
 from common.errors import InputError
 from common.patchcore._cpu_trunk import CpuTrunk, fused_convolutions
