@@ -8,8 +8,10 @@ import shutil
 import struct
 import threading
 import time
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -17,6 +19,8 @@ from numpy.typing import DTypeLike, NDArray
 KEEP_FREE_BYTES = 2 * 2**30
 _ABANDONED_SECONDS = 3600.0
 _HEADER_BYTES = 128  # of a small .npy file
+_TRAILER = struct.Struct("<8sI")  # behind the array: a mark and the CRC-32 of all before it
+_MARK = b"fpccrc32"
 
 
 class FeatureCache:
@@ -30,12 +34,18 @@ class FeatureCache:
         About this much is kept. The least recently used entries go first; those that this process
         has used stay.
 
+    Attributes
+    ----------
+    skipped : int
+        Entries that this process could not keep.
+
     Notes
     -----
     Files are written under a temporary name and renamed, so a killed process leaves no half
-    entry; its temporary file is removed by a later one. When the limit or the disk (2 GiB are
-    always left free) does not allow an entry it is simply not kept: results never depend on the
-    cache.
+    entry; its temporary file is removed by a later one. Each file ends with a checksum, which is
+    looked at when a process reads it for the first time: a damaged entry is computed anew. When
+    the limit or the disk (2 GiB are always left free) does not allow an entry it is simply not
+    kept: results never depend on the cache.
 
     Several processes may share a folder. Each counts what it finds when it begins and when its
     own count reaches the limit, so together they exceed it by what they wrote in between.
@@ -46,6 +56,8 @@ class FeatureCache:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = threading.Lock()
         self._used: set[str] = set()
+        self._whole: set[str] = set()
+        self.skipped = 0
         for path, _, changed in _listed(folder.glob("*/*.partial")):
             if time.time() - changed > _ABANDONED_SECONDS:
                 path.unlink(missing_ok=True)
@@ -62,12 +74,16 @@ class FeatureCache:
     def get(self, key: str) -> NDArray[np.floating] | None:
         """Return an entry, mapped into memory; None if it is not there or damaged."""
         path = self._path(key)
+        # First of all: numpy would trust the header of a damaged file.
+        if key not in self._whole and not _is_whole(path):
+            return None
         try:
             features: NDArray[np.floating] = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError, SyntaxError, TypeError, struct.error):
             return None
         if features.ndim != 3 or features.dtype.name not in key:
             return None
+        self._whole.add(key)
         with contextlib.suppress(OSError):
             os.utime(path)
         self._used.add(key)
@@ -78,18 +94,24 @@ class FeatureCache:
         path = self._path(key)
         partial = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.partial")
         with self._lock:
-            if not self._make_room(features.nbytes + _HEADER_BYTES):
+            self._whole.discard(key)
+            if not self._make_room(features.nbytes + _HEADER_BYTES + _TRAILER.size):
+                self.skipped += 1
                 return
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 replaced = path.stat().st_size if path.exists() else 0
                 with partial.open("wb") as file:
-                    np.save(file, features, allow_pickle=False)
+                    summed = _Summed(file)
+                    np.save(summed, features, allow_pickle=False)
+                    file.write(_TRAILER.pack(_MARK, summed.checksum))
                 partial.replace(path)
                 self._size += path.stat().st_size - replaced
             except OSError:
                 # A full disk costs time later, never the run now.
-                partial.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    partial.unlink(missing_ok=True)
+                self.skipped += 1
                 return
             self._used.add(key)
 
@@ -122,6 +144,28 @@ class FeatureCache:
 
     def _key_of(self, path: Path) -> str:
         return f"{path.parent.name}/{path.stem}"
+
+
+class _Summed:
+    """A file that is written, with the checksum of what has been written so far."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.checksum = 0
+
+    def write(self, data: bytes) -> int:
+        self.checksum = zlib.crc32(data, self.checksum)
+        return self._file.write(data)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether an entry is bit for bit what was written."""
+    try:
+        content = np.memmap(path, np.uint8, "r")
+        mark, checksum = _TRAILER.unpack(content[-_TRAILER.size :].tobytes())
+    except (OSError, ValueError, struct.error):
+        return False
+    return bool(mark == _MARK and checksum == zlib.crc32(content[: -_TRAILER.size].data))
 
 
 def _listed(paths: Iterable[Path]) -> list[tuple[Path, int, float]]:

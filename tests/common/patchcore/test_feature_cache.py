@@ -15,7 +15,8 @@ import pytest
 from common.patchcore import feature_cache as module
 from common.patchcore.feature_cache import FeatureCache
 
-ENTRY = np.arange(1000, dtype=np.float32).reshape(10, 10, 10)  # 4000 bytes and a header of 128
+ENTRY = np.arange(1000, dtype=np.float32).reshape(10, 10, 10)
+BYTES = 4000 + 128 + 12  # the numbers, numpy's header, the mark and the checksum
 
 
 def key(cache: FeatureCache, name: Any) -> str:
@@ -51,7 +52,7 @@ def test_what_is_put_can_be_got(tmp_path: Path) -> None:
 
 def test_the_oldest_go_first(tmp_path: Path) -> None:
     fill(tmp_path, "abcd")
-    cache = FeatureCache(tmp_path, 4 * 4128)
+    cache = FeatureCache(tmp_path, 4 * BYTES)
     cache.put(key(cache, "e"), ENTRY)
     assert kept(tmp_path) == "bcde"
     cache.put(key(cache, "f"), ENTRY)
@@ -61,14 +62,14 @@ def test_the_oldest_go_first(tmp_path: Path) -> None:
 def test_use_makes_young(tmp_path: Path) -> None:
     fill(tmp_path, "abcd")
     FeatureCache(tmp_path, 10**9).get(key(FeatureCache(tmp_path, 1), "a"))
-    cache = FeatureCache(tmp_path, 4 * 4128)
+    cache = FeatureCache(tmp_path, 4 * BYTES)
     cache.put(key(cache, "e"), ENTRY)
     assert kept(tmp_path) == "acde"
 
 
 def test_what_this_process_used_stays(tmp_path: Path) -> None:
     fill(tmp_path, "abc")
-    cache = FeatureCache(tmp_path, 3 * 4128)
+    cache = FeatureCache(tmp_path, 3 * BYTES)
     assert cache.get(key(cache, "a")) is not None
     cache.put(key(cache, "d"), ENTRY)
     cache.put(key(cache, "e"), ENTRY)
@@ -78,7 +79,7 @@ def test_what_this_process_used_stays(tmp_path: Path) -> None:
 
 
 def test_the_limit_holds_at_every_moment(tmp_path: Path) -> None:
-    limit = 3 * 4128 + 50
+    limit = 3 * BYTES + 50
     for _ in range(3):
         cache = FeatureCache(tmp_path, limit)
         for number in range(7):
@@ -88,13 +89,13 @@ def test_the_limit_holds_at_every_moment(tmp_path: Path) -> None:
 
 def test_an_entry_larger_than_the_limit_drives_out_nothing(tmp_path: Path) -> None:
     fill(tmp_path, "ab")
-    cache = FeatureCache(tmp_path, 2 * 4128)
+    cache = FeatureCache(tmp_path, 2 * BYTES)
     cache.put(key(cache, "c"), np.zeros((100, 100, 10), dtype=np.float32))
     assert kept(tmp_path) == "ab"
 
 
 def test_replacing_an_entry_does_not_count_it_twice(tmp_path: Path) -> None:
-    cache = FeatureCache(tmp_path, 2 * 4128)
+    cache = FeatureCache(tmp_path, 2 * BYTES)
     for _ in range(5):
         cache.put(key(cache, "a"), ENTRY)
     cache.put(key(cache, "b"), ENTRY)
@@ -102,7 +103,7 @@ def test_replacing_an_entry_does_not_count_it_twice(tmp_path: Path) -> None:
 
 
 def test_entries_of_another_process_are_counted_when_it_matters(tmp_path: Path) -> None:
-    cache = FeatureCache(tmp_path, 4 * 4128)
+    cache = FeatureCache(tmp_path, 4 * BYTES)
     fill(tmp_path, "abcd")
     for name in "wxyz":
         cache.put(key(cache, name), ENTRY)
@@ -112,7 +113,7 @@ def test_entries_of_another_process_are_counted_when_it_matters(tmp_path: Path) 
 
 def test_little_disk_means_no_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = FeatureCache(tmp_path, 10**9)
-    monkeypatch.setattr(module, "_KEEP_FREE_BYTES", 2**62)
+    monkeypatch.setattr(module, "KEEP_FREE_BYTES", 2**62)
     cache.put(key(cache, "a"), ENTRY)
     assert kept(tmp_path) == ""
 
@@ -155,6 +156,31 @@ def test_damage_is_a_miss(tmp_path: Path, content: bytes) -> None:
         whole = fill(tmp_path, "a")
         path.write_bytes(path.read_bytes()[:cut])
         assert whole.get(key(whole, "a")) is None
+
+
+@pytest.mark.parametrize("where", [0, 20, 60, 127, 128, 2000, 4127, 4128, 4135, 4136, 4139])
+def test_one_flipped_bit_anywhere_is_a_miss_and_the_entry_is_written_anew(
+    tmp_path: Path, where: int
+) -> None:
+    cache = fill(tmp_path, "a")
+    path = tmp_path / f"{key(cache, 'a')}.npy"
+    content = bytearray(path.read_bytes())
+    assert len(content) == BYTES
+    content[where] ^= 4
+    path.write_bytes(content)
+    later = FeatureCache(tmp_path, 10**9)
+    assert later.get(key(later, "a")) is None
+    later.put(key(later, "a"), ENTRY)
+    for found in (later.get(key(later, "a")), FeatureCache(tmp_path, 10**9).get(key(later, "a"))):
+        assert found is not None
+        np.testing.assert_array_equal(found, ENTRY)
+
+
+def test_an_entry_without_a_checksum_is_a_miss(tmp_path: Path) -> None:
+    cache = fill(tmp_path, "a")
+    np.save(tmp_path / f"{key(cache, 'a')}.npy", ENTRY)
+    later = FeatureCache(tmp_path, 10**9)
+    assert later.get(key(later, "a")) is None
 
 
 def test_another_shape_or_format_under_this_name_is_a_miss(tmp_path: Path) -> None:
