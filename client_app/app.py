@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,24 +10,28 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common import log
 
-from client_app import work
-from client_app.deadline import Deadline
-from client_app.run_folder import RunFolder
-from client_app.station import Station, open_station
-from common.errors import FedPatchCoreError
-from common.messages import BankPart, BuildRequest, Facts, ScoreRequest, SurveyRequest
-from common.records import (
-    BANK,
-    COUNTS,
-    MalformedReplyError,
-    failure_record,
-    prefixed,
-    read_facts,
-    seconds_allowed,
-    select_prefix,
-    take_arrays,
-    to_record,
-)
+from client_app.deadline import IMPORT_SECONDS, Deadline
+
+# The limit of a message is not known yet, and the libraries may lie on a drive that is gone.
+with Deadline(IMPORT_SECONDS):
+    from client_app import work
+    from client_app.failures import advice, failure_code
+    from client_app.run_folder import RunFolder
+    from client_app.station import Station, open_station
+    from common.errors import FedPatchCoreError
+    from common.messages import BankPart, BuildRequest, Facts, ScoreRequest, SurveyRequest
+    from common.records import (
+        BANK,
+        COUNTS,
+        MalformedReplyError,
+        failure_record,
+        prefixed,
+        read_facts,
+        seconds_allowed,
+        select_prefix,
+        take_arrays,
+        to_record,
+    )
 
 app = ClientApp()
 
@@ -111,10 +114,7 @@ def _failure(error: Exception, real: bool) -> RecordDict:
         return failure_record(
             "unusable-request", f"{error}; server and station must run the same version"
         )
-    kind = re.sub("[^a-z0-9]+", "", type(error).__name__.lower())[:40]
-    code = "unusable-input" if known else f"internal-{kind}"
+    code = failure_code(error)
     if real:
-        reason = "the station's own log names the file or setting; run `fedpatchcore check` there"
-    else:
-        reason = str(error) if known else f"{type(error).__name__}: {error}"
-    return failure_record(code, reason)
+        return failure_record(code, advice(code))
+    return failure_record(code, str(error) if known else f"{type(error).__name__}: {error}")

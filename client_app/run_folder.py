@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import RunError
 from common.paths import locked
 
 _STALE_SECONDS: Final = 7 * 24 * 3600
@@ -37,7 +38,10 @@ class RunFolder:
     def __init__(self, cache: Path, station: str, run_id: int) -> None:
         runs = cache / "runs"
         self.folder = runs / f"{run_id}-{station}"
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise _not_writable(self.folder, error) from error
         for old in runs.iterdir():
             # Another station of a simulation may be removing its own folder at this moment.
             with contextlib.suppress(FileNotFoundError):
@@ -51,11 +55,23 @@ class RunFolder:
             yield
 
     def save(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Keep named arrays, whole or not at all."""
+        """Keep named arrays, whole or not at all.
+
+        Raises
+        ------
+        RunError
+            If the disk is full or the folder may not be written; nothing half is left then.
+        """
         partial = self.folder / f"{name}.{os.getpid()}.partial"
-        with partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, **{f"a-{key}": a for key, a in arrays.items()})
-        partial.replace(self.folder / f"{name}.npz")
+        try:
+            with partial.open("wb") as file:
+                np.savez(file, allow_pickle=False, **{f"a-{key}": a for key, a in arrays.items()})
+            partial.replace(self.folder / f"{name}.npz")
+        except (OSError, ValueError) as error:
+            # On a full disk the archive cannot even be closed: then ValueError hides the OSError.
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise _not_writable(partial, error) from error
 
     def load(self, name: str) -> dict[str, NDArray[Any]] | None:
         """Return named arrays, or None if they are not there."""
@@ -68,3 +84,10 @@ class RunFolder:
     def clear(self) -> None:
         """Remove everything that the run left here."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _not_writable(path: Path, error: Exception) -> RunError:
+    return RunError(
+        f"{path}: cannot be written ({error.__context__ or error}); what a run leaves between its "
+        "messages needs room in the station's cache-dir: free some, or give another cache-dir"
+    )

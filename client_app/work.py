@@ -19,7 +19,7 @@ from client_app.station import Station
 from common.config import Settings
 from common.data.images import read_size
 from common.data.layout import Sample
-from common.errors import InputError
+from common.errors import InputError, NoImagesError
 from common.evaluation import EvaluationCounts
 from common.evaluation.judge import evaluate_samples
 from common.messages import (
@@ -188,7 +188,7 @@ def _choose_rows(
     for name, budget in request.budgets.items():
         images = _bank_images(station, name)
         if not images:
-            raise InputError(f"station {station.name} has no training image for bank {name!r}")
+            raise NoImagesError(f"station {station.name} has no training image for bank {name!r}")
         limit = None
         if name in centers:
             # What this station's own rows of the first round cover already need not be sent.

@@ -22,3 +22,15 @@ class InputError(FedPatchCoreError):
     """
 
     exit_code = 2
+
+
+class NoImagesError(InputError):
+    """A data folder is not there, or holds no image for what is to be done."""
+
+
+class UnreadableImageError(InputError):
+    """An image file is missing, damaged or of a kind that is not read."""
+
+
+class MissingWeightsError(InputError):
+    """A backbone's weights are not on this machine, or not readable as such."""

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from common.errors import InputError
+from common.errors import UnreadableImageError
 
 IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 _EXIF_ORIENTATION: Final = 0x0112
@@ -152,7 +152,7 @@ def _orientation(image: Image.Image) -> int:
     return Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
 
 
-def unreadable(path: Path, error: Exception) -> InputError:
+def unreadable(path: Path, error: Exception) -> UnreadableImageError:
     """Say what is wrong with an image file and what to do."""
     if not path.exists():
         found = "no such file (or a broken link)"
@@ -168,4 +168,6 @@ def unreadable(path: Path, error: Exception) -> InputError:
         found = f"an image that cannot be used ({error})"
     else:
         found = f"a truncated or corrupt image ({error})"
-    return InputError(f"{path}: found {found}; expected a readable image; replace or remove it")
+    return UnreadableImageError(
+        f"{path}: found {found}; expected a readable image; replace or remove it"
+    )

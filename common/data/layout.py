@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from common.data.defects import DefectsConfig, read_defects_config
 from common.data.images import IMAGE_SUFFIXES, natural_key
-from common.errors import InputError
+from common.errors import InputError, NoImagesError
 
 Split = Literal["train", "test"]
 Layout = Literal["autovi", "mvtec", "no_masks"]
@@ -113,7 +113,9 @@ def index_data(root: Path | str, categories: Iterable[str] | None = None) -> Dat
     """
     root = Path(root).expanduser()
     if not root.exists():
-        raise InputError(f"{root}: no such data folder; expected <category>/train/good/... in it")
+        raise NoImagesError(
+            f"{root}: no such data folder; expected <category>/train/good/... in it"
+        )
     if not root.is_dir():
         raise InputError(f"{root}: a file; expected a data folder with <category>/train/good/...")
     if (root / "train").is_dir() or (root / "test").is_dir():
@@ -130,7 +132,7 @@ def index_data(root: Path | str, categories: Iterable[str] | None = None) -> Dat
         folders = [folder for folder in folders if folder.name in wanted]
     if not folders:
         found_instead = "holds no category folder" if _entries(root) else "an empty data folder"
-        raise InputError(f"{root}: {found_instead}; expected <category>/train/good/... in it")
+        raise NoImagesError(f"{root}: {found_instead}; expected <category>/train/good/... in it")
     found: dict[str, Category] = {}
     samples: list[Sample] = []
     for folder in folders:
