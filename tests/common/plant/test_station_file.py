@@ -149,5 +149,5 @@ def test_files_that_a_supernode_needs_at_once(tmp_path: Path) -> None:
     (tmp_path / "station.key").touch()
     file.require_files()
     (tmp_path / "data").rmdir()
-    with pytest.raises(InputError, match="data-root is .* no such folder"):
+    with pytest.raises(InputError, match=r"data-root is .* no such folder"):
         file.require_files()
