@@ -14,9 +14,9 @@ from common.data.holdout import split_holdout
 from common.data.layout import DataIndex, Sample
 from common.data.partition import make_partition
 from common.errors import FedPatchCoreError, InputError
-from common.evaluation import ExactEvaluation, calibrate_threshold
+from common.evaluation import ExactEvaluation, calibrate_threshold, report_calibration
 from common.evaluation.judge import evaluate_samples
-from common.patchcore import PatchCore
+from common.patchcore import PatchCore, Prediction
 from common.patchcore.feature_cache import FeatureCache
 from common.patchcore.model_store import SHARED, SavedModel
 from common.paths import cache_root
@@ -178,10 +178,13 @@ class _Work:
         started = time.monotonic()
         samples = self.index.select("test", category)
         seen = 0
+        good: list[float] = []
 
-        def watch(sample: Sample, prediction: object) -> None:
+        def watch(sample: Sample, prediction: Prediction) -> None:
             nonlocal seen
             seen += 1
+            if sample.label == 0:
+                good.append(prediction.score)
             self._tell(category, "scoring", seen, len(samples))
 
         evaluation = evaluate_samples(self.model, self.index, samples, ExactEvaluation(), watch)
@@ -193,7 +196,12 @@ class _Work:
         if not samples:
             self.result.record.notices.append(f"no test images of {category}: not evaluated")
         self.result.record.evaluated.append(
-            CategoryResult(category, evaluation.compute(), threshold)
+            CategoryResult(
+                category,
+                evaluation.compute(),
+                threshold,
+                report_calibration(threshold, scores, good),
+            )
         )
         self._book("score", started)
 
@@ -221,6 +229,7 @@ def _finish(work: _Work, settings: Settings) -> None:
         categories=tuple(record.categories),
         thresholds=threshold_facts(work.thresholds),
         calibration=work.calibration,
+        selection=model.selection,
         radius=model.radius,
         weights_source=settings.absolute().weights,
         provenance={

@@ -15,18 +15,20 @@ from common.data.images import read_size
 from common.data.layout import DataIndex, Sample
 from common.errors import InputError
 from common.evaluation import (
+    CalibrationReport,
     ExactEvaluation,
     MapExporter,
     Threshold,
     find_maps,
     read_map,
     read_scale,
+    report_calibration,
 )
-from common.evaluation.drift import compare_with_calibration
 from common.evaluation.judge import evaluate_samples
 from common.patchcore import PatchCore, Prediction
 from common.patchcore.feature_cache import FeatureCache
 from common.patchcore.model_store import SHARED, SavedModel
+from common.patchcore.station_threshold import choose_threshold, unknown_station
 from common.run_output import CategoryResult, RunRecord, write_run
 
 Listener = Callable[[str, int, int], None]
@@ -43,6 +45,9 @@ class EvaluateOptions:
         Name under which the metrics are kept; default: that of the model's own run.
     export_maps : Path or None
         Write the maps there, too, for other evaluation programs.
+    station : str or None
+        Judge by this station's own thresholds and compare with its own calibration, where it has
+        them.
     changes : dict of setting to value
         Where and how to compute, such as `device`; what belongs to the model cannot be changed.
     kinds : dict of defect type to kind, or None
@@ -51,6 +56,7 @@ class EvaluateOptions:
 
     method: str | None = None
     export_maps: Path | None = None
+    station: str | None = None
     changes: dict[str, Any] | None = None
     kinds: dict[str, str] | None = None
 
@@ -83,7 +89,8 @@ def evaluate_model(
     Raises
     ------
     InputError
-        If the model has no bank for any category of the folder, or a setting contradicts it.
+        If the model has no bank for any category of the folder, does not know the station, or a
+        setting contradicts it.
     """
     saved = SavedModel.load(folder)
     model = PatchCore.load(folder, cache=cache, **(options.changes or {}))
@@ -98,7 +105,10 @@ def evaluate_model(
         started=datetime.now(UTC),
         synthetic=index.synthetic,
         space=model.space,
+        tell_drift=True,
     )
+    if options.station is not None and options.station not in saved.stations:
+        raise InputError(unknown_station(options.station, saved.stations))
     for category in index.categories:
         samples = index.select("test", category)
         if SHARED not in model.banks and category not in model.banks:
@@ -112,14 +122,14 @@ def evaluate_model(
             good: list[float] = []
             watch = _watcher(exporter, category, len(samples), on_progress, good)
             evaluate_samples(model, index, samples, evaluation, watch)
-        threshold = _threshold(saved, category)
-        _keep(record, category, evaluation, options.kinds, threshold)
-        if good and saved.calibration.get(category):
-            value = None if threshold is None else threshold.value
-            drift = compare_with_calibration(good, saved.calibration[category], value)
-            record.notices.append(
-                f"{category}, good test images against calibration: {drift.sentence}"
-            )
+        found = choose_threshold(
+            saved.thresholds, saved.calibration, saved.stations, category, options.station
+        )
+        threshold = Threshold(**found.facts) if found.facts else None
+        report = report_calibration(threshold, found.calibration, good)
+        _keep(record, category, evaluation, options.kinds, threshold, report)
+        if options.station is not None:
+            record.notices.append(f"{category}: {found.whose}")
     return _write(record, index, out)
 
 
@@ -185,7 +195,7 @@ def evaluate_maps(
             )
             if on_progress is not None:
                 on_progress(category, done, len(samples))
-        _keep(record, category, evaluation, options.kinds, None)
+        _keep(record, category, evaluation, options.kinds)
     return _write(record, index, out)
 
 
@@ -216,15 +226,13 @@ def _keep(
     category: str,
     evaluation: ExactEvaluation,
     kinds: dict[str, str] | None,
-    threshold: Threshold | None,
+    threshold: Threshold | None = None,
+    calibration: CalibrationReport | None = None,
 ) -> None:
     record.categories.append(category)
-    record.evaluated.append(CategoryResult(category, evaluation.compute(kinds=kinds), threshold))
-
-
-def _threshold(saved: SavedModel, category: str) -> Threshold | None:
-    facts = saved.thresholds.get(category)
-    return Threshold(**facts) if facts else None
+    record.evaluated.append(
+        CategoryResult(category, evaluation.compute(kinds=kinds), threshold, calibration)
+    )
 
 
 def _write(record: RunRecord, index: DataIndex, out: Path) -> RunRecord:

@@ -17,7 +17,14 @@ from typing import Any, Final
 from common import __version__
 from common.analysis.report import write_report, write_run_plots
 from common.config import Settings
-from common.evaluation import Threshold, build_curves, build_metrics, write_metrics
+from common.evaluation import (
+    CalibrationReport,
+    Threshold,
+    build_curves,
+    build_metrics,
+    promise_notice,
+    write_metrics,
+)
 from common.evaluation.result import EvaluationResult
 from common.patchcore.feature_space import FeatureSpace
 from common.patchcore.model_store import SavedModel
@@ -34,6 +41,7 @@ class CategoryResult:
     category: str
     result: EvaluationResult
     threshold: Threshold | None = None
+    calibration: CalibrationReport | None = None
 
 
 @dataclass
@@ -63,6 +71,9 @@ class RunRecord:
         Of a centralized baseline.
     summary : str or None
         Who took part and who did not, in one line; None for a run without stations.
+    tell_drift : bool
+        Whether every comparison with the calibration is worth a notice, or only what is more than
+        chance.
     hide_paths : bool
         True for real stations: no path is written.
     notices : list of str
@@ -84,6 +95,7 @@ class RunRecord:
     evaluated: list[CategoryResult] = field(default_factory=list)
     training_summary: dict[str, dict[str, Any]] | None = None
     summary: str | None = None
+    tell_drift: bool = False
     hide_paths: bool = False
     notices: list[str] = field(default_factory=list)
 
@@ -145,16 +157,20 @@ def write_run(record: RunRecord, out: Path) -> Path:
     if record.model is not None:
         record.model.save(building / "model")
     weights = record.space.weights if record.space else ""
+    record.notices += promise_notice({one.category: one.threshold for one in record.evaluated})
     for found in record.evaluated:
         metrics = build_metrics(
             found.result,
             method=record.method,
             category=found.category,
             threshold=found.threshold,
+            calibration=found.calibration,
             synthetic_data=bool(record.synthetic),
             weights=weights,
         )
         write_metrics(building, metrics, build_curves(found.result))
+        if found.calibration is not None:
+            record.notices += found.calibration.sentences(found.category, record.tell_drift)
     if record.contributions is not None:
         _write_json(building / "contributions.json", {"stations": record.contributions})
     if record.training_summary is not None:

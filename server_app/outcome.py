@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.evaluation import EvaluationCounts
+from common.evaluation import EvaluationCounts, StationScores
 from common.messages import SurveyReply
 from common.patchcore.feature_space import FeatureSpace
 from server_app.plan import Plan
@@ -34,7 +34,8 @@ class Outcome:
     banks : dict of str to GlobalBank
     counts : dict of category to EvaluationCounts
         Merged over the stations.
-    held_out_scores : dict of category to list of float
+    station_scores : dict of category to dict of station to StationScores
+        Image scores: of held-out images, and of the test images that the station judged.
     without_bank : set of str
         Categories that no bank could judge at some station.
     radius : float or None
@@ -50,7 +51,7 @@ class Outcome:
     feature_dim: int = 0
     banks: dict[str, GlobalBank] = field(default_factory=dict)
     counts: dict[str, EvaluationCounts] = field(default_factory=dict)
-    held_out_scores: dict[str, list[float]] = field(default_factory=dict)
+    station_scores: dict[str, dict[str, StationScores]] = field(default_factory=dict)
     without_bank: set[str] = field(default_factory=set)
     radius: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -71,6 +72,11 @@ class Outcome:
     def rows(self) -> dict[str, NDArray[Any]]:
         """Rows of the global banks, by name."""
         return {name: bank.rows for name, bank in self.banks.items()}
+
+    def held_out_scores(self, category: str) -> list[float]:
+        """Scores of the held-out images of all stations, ascending."""
+        stations = self.station_scores.get(category, {})
+        return sorted(score for own in stations.values() for score in own.held_out)
 
     def categories(self) -> list[str]:
         """All categories that some station holds, in order."""

@@ -8,9 +8,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.config import Settings
-from common.evaluation import EvaluationCounts, Threshold, calibrate_threshold
+from common.evaluation import (
+    EvaluationCounts,
+    Threshold,
+    calibrate_threshold,
+    report_calibration,
+)
 from common.messages import without_paths
-from common.patchcore.model_store import SavedModel
+from common.patchcore.local_bank import Distances
+from common.patchcore.model_store import SavedModel, StationCalibration
 from common.run_output import CategoryResult, RunRecord, threshold_facts, write_run
 from server_app.outcome import Outcome
 from server_app.roster import Participant
@@ -84,7 +90,7 @@ def write_outcome(
     if error is None:
         thresholds = {
             category: calibrate_threshold(
-                outcome.held_out_scores.get(category, []), settings.target_false_alarm_rate
+                outcome.held_out_scores(category), settings.target_false_alarm_rate
             )
             for category in categories
         }
@@ -106,14 +112,17 @@ def has_real_stations(outcome: Outcome) -> bool:
 
 def _evaluated(outcome: Outcome, thresholds: dict[str, Threshold | None]) -> list[CategoryResult]:
     """Results of every category that is not left without a bank; empty counts say so themselves."""
-    return [
-        CategoryResult(
-            category,
-            outcome.counts.get(category, EvaluationCounts()).compute(),
-            thresholds[category],
+    evaluated = []
+    for category in outcome.categories():
+        counts, threshold = outcome.counts.get(category, EvaluationCounts()), thresholds[category]
+        report = report_calibration(
+            threshold,
+            outcome.held_out_scores(category),
+            counts.image_scores(0),
+            outcome.station_scores.get(category),
         )
-        for category in outcome.categories()
-    ]
+        evaluated.append(CategoryResult(category, counts.compute(), threshold, report))
+    return evaluated
 
 
 def _who_is_missing(outcome: Outcome) -> list[str]:
@@ -127,7 +136,7 @@ def _remarks(outcome: Outcome) -> list[str]:
     for category in outcome.categories():
         if category not in outcome.counts and category not in outcome.without_bank:
             remarks.append(f"nobody has test images of {category}: it was not evaluated")
-        if not outcome.held_out_scores.get(category):
+        if not outcome.held_out_scores(category):
             remarks.append(f"no held-out good image of {category}: it has no threshold")
     remarks += [
         f"no bank for {category}: no station trained on it"
@@ -166,7 +175,9 @@ def _model(
         image_score=settings.image_score,
         categories=tuple(outcome.categories()),
         thresholds=threshold_facts(thresholds),
-        calibration={name: sorted(own) for name, own in outcome.held_out_scores.items()},
+        calibration={name: outcome.held_out_scores(name) for name in outcome.station_scores},
+        stations=_station_calibrations(settings, outcome),
+        selection=Distances(settings.coreset_projection, settings.seed),
         radius=outcome.radius,
         weights_source="" if real else settings.weights,
         provenance={
@@ -177,6 +188,19 @@ def _model(
             "stations": {p.name: p.rows_chosen for p in outcome.roster.all() if p.rows_chosen},
         },
     )
+
+
+def _station_calibrations(settings: Settings, outcome: Outcome) -> dict[str, StationCalibration]:
+    """Thresholds and held-out scores of every station that held anything out."""
+    found: dict[str, StationCalibration] = {}
+    for category, stations in sorted(outcome.station_scores.items()):
+        for name, own in sorted(stations.items()):
+            threshold = calibrate_threshold(own.held_out, settings.target_false_alarm_rate)
+            if threshold is not None:
+                station = found.setdefault(name, StationCalibration())
+                station.thresholds.update(threshold_facts({category: threshold}))
+                station.calibration[category] = list(own.held_out)
+    return found
 
 
 def _contribution(participant: Participant, outcome: Outcome) -> dict[str, Any]:

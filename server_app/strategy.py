@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from common.config import Settings
 from common.errors import RunError
-from common.evaluation import EvaluationCounts
+from common.evaluation import EvaluationCounts, StationScores
 from common.messages import (
     BankPart,
     BuildReply,
@@ -330,7 +330,12 @@ class FederatedCoreset(Strategy):
             for category, own in counts.items():
                 outcome.counts.setdefault(category, EvaluationCounts()).merge(own)
             for category, scores in reply.categories.items():
-                outcome.held_out_scores.setdefault(category, []).extend(scores.held_out_scores)
+                tested = counts.get(category, EvaluationCounts())
+                outcome.station_scores.setdefault(category, {})[reply.station] = StationScores(
+                    held_out=sorted(scores.held_out_scores),
+                    good=tested.image_scores(0),
+                    defective=tested.image_scores(1),
+                )
             outcome.without_bank.update(reply.without_bank)
             outcome.radius = max([outcome.radius or 0.0, *reply.radius.values()])
         outcome.roster.require_quorum("scoring")

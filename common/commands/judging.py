@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +15,8 @@ from common.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from common.inspection.inspector import Inspector, Result
+    from common.inspection.verdict import Rule
     from common.inspection.watch import WatchOptions
-    from common.patchcore import PatchCore
 
 ModelArgument = Annotated[Path, typer.Argument(help="Model folder, or a run folder.")]
 CategoryOption = Annotated[
@@ -33,6 +34,13 @@ def inspect(
     threshold: Annotated[
         float | None, typer.Option(help="Judge by this score instead of the model's threshold.")
     ] = None,
+    station: Annotated[
+        str | None,
+        typer.Option(help="Judge by this station's own threshold, not by that of all stations."),
+    ] = None,
+    scores_only: Annotated[
+        bool, typer.Option("--scores-only", help="Scores and pictures without verdicts.")
+    ] = False,
     fail_on_anomaly: Annotated[
         bool, typer.Option("--fail-on-anomaly", help="Exit code 1 if any part is anomalous.")
     ] = False,
@@ -47,7 +55,8 @@ def inspect(
     """Judge parts: score, verdict, place of the suspicious regions, overlay picture.
 
     Writes results.json, results.csv and overlays/. An image is anomalous if its score is above the
-    model's threshold. Exit code 1 if an image could not be read.
+    model's threshold. Exit code 1 if an image could not be read, 2 if the model has no threshold
+    and neither --threshold nor --scores-only was given.
 
     Example: fedpatchcore inspect outputs/iid photos/ --category tank_screw --out outputs/today
 
@@ -58,18 +67,25 @@ def inspect(
         raise InputError("give images or folders to judge, or --watch FOLDER: one of the two")
     if idle is not None and (watch is None or idle < 0):
         raise InputError(f"--idle {idle}: seconds, together with --watch")
+    if scores_only and (fail_on_anomaly or threshold is not None):
+        raise InputError("--scores-only gives no verdicts: leave --threshold and --fail-on-anomaly")
 
     from common.inspection.images import find_images
     from common.inspection.inspector import Inspector
-    from common.inspection.verdict import choose_rule
+    from common.inspection.verdict import choose_rule, scores_alone
     from common.inspection.watch import WatchOptions
     from common.patchcore import PatchCore
 
     found = find_images(images or [], skip=out)
     loaded = PatchCore.load(model, **changed(changes))
-    rule = choose_rule(loaded, category, threshold)
-    if fail_on_anomaly and rule.threshold is None:
-        raise InputError(f"--fail-on-anomaly: {rule.note}")
+    rule = choose_rule(loaded, category, threshold, station)
+    if scores_only:
+        rule = scores_alone(rule)
+    elif rule.threshold is None:
+        raise InputError(
+            f"{model}: {rule.note}; give a score with --threshold, fit it again with "
+            "calibration-fraction above 0, or ask for scores without verdicts with --scores-only"
+        )
     shown = "none" if rule.threshold is None else f"{rule.threshold:.4g}"
     console.print(f"threshold {shown}: {plain(rule.note)}", highlight=False, soft_wrap=True)
     inspector = Inspector(loaded, rule, out.expanduser().absolute())
@@ -79,7 +95,7 @@ def inspect(
     else:
         _judge(inspector, [(one.path, one.place) for one in found], tally)
     tally.print(out)
-    _print_drift(loaded, inspector.rule.category, tally.scores, rule.threshold)
+    _print_drift(rule, tally.scores)
     if tally.unreadable:
         raise RunError(f"{tally.unreadable} images could not be judged, see {out}/results.json")
     if fail_on_anomaly and tally.anomalous:
@@ -161,15 +177,12 @@ def _short(path: Path) -> str:
     return str(Path(path.parent.name) / path.name)
 
 
-def _print_drift(
-    model: PatchCore, category: str | None, scores: list[float], threshold: float | None
-) -> None:
+def _print_drift(rule: Rule, scores: list[float]) -> None:
     """Compare with the calibration; of images whose state is not known, only those judged good."""
     from common.evaluation.drift import compare_with_calibration
 
-    calibration = model.calibration.get(category or "", [])
-    if scores and calibration:
-        drift = compare_with_calibration(scores, calibration, threshold, all_good=False)
+    if scores and rule.calibration:
+        drift = compare_with_calibration(scores, rule.calibration, rule.threshold, all_good=False)
         console.print(f"drift: {drift.sentence}", highlight=False, soft_wrap=True)
 
 
@@ -195,6 +208,8 @@ def show(
         "image_score": saved.image_score,
         "thresholds": saved.thresholds,
         "calibration_images": {name: len(own) for name, own in saved.calibration.items()},
+        "stations": {name: own.thresholds for name, own in saved.stations.items()},
+        "coreset_projection": asdict(saved.selection) if saved.selection else None,
         "radius": saved.radius,
         "provenance": saved.provenance,
     }
@@ -218,6 +233,7 @@ def _description(facts: dict[str, Any], space: str) -> list[tuple[str, str]]:
         ("bank", f"{rows} rows of {facts['feature_dim']} numbers ({facts['number_format']})"),
         ("feature space", space),
         ("fingerprint", facts["fingerprint"]),
+        ("coreset", _selection(facts["coreset_projection"])),
         ("radius", "unknown" if facts["radius"] is None else f"{facts['radius']:.4g}"),
         ("image score", facts["image_score"]),
         ("made", f"{origin.get('created', 'unknown')} by {origin.get('method', 'unknown')}"),
@@ -238,6 +254,15 @@ def _description(facts: dict[str, Any], space: str) -> list[tuple[str, str]]:
         if own:
             text = f"{own['value']:.4g}. {own.get('note', '')}"
         lines.append((f"threshold {category}", text))
+        lines += [
+            (
+                f"  at {name}",
+                f"{at['value']:.4g}, promises {at['promised_false_alarm_rate']:.1%} from "
+                f"{at['held_out_images']} images",
+            )
+            for name, every in sorted(facts["stations"].items())
+            if (at := every.get(category))
+        ]
     lines += [
         (
             f"added {added['when']}",
@@ -246,6 +271,15 @@ def _description(facts: dict[str, Any], space: str) -> list[tuple[str, str]]:
         for added in origin.get("added", [])
     ]
     return lines
+
+
+def _selection(facts: dict[str, int] | None) -> str:
+    """How the coreset was selected."""
+    if facts is None:
+        return "selected in an unknown projection (saved by an older version)"
+    if facts["components"] == 0:
+        return f"selected in full, without a projection (seed {facts['seed']})"
+    return f"selected in a random projection to {facts['components']} (seed {facts['seed']})"
 
 
 def add(

@@ -112,6 +112,10 @@ def evaluate(
     export_maps: Annotated[
         Path | None, typer.Option("--export-maps", help="Write the maps as 16-bit PNG, too.")
     ] = None,
+    station: Annotated[
+        str | None,
+        typer.Option(help="Judge by this station's own threshold and calibration."),
+    ] = None,
     method: Annotated[str | None, typer.Option(help="Name of the metrics.")] = None,
     kinds: Annotated[
         Path | None, typer.Option(help="JSON: defect type -> structural or logical.")
@@ -131,6 +135,8 @@ def evaluate(
         raise InputError(f"evaluate takes {words}; found {len(paths)}")
     if maps is not None and export_maps is not None:
         raise InputError("--export-maps writes a model's maps; --maps brings maps: use one of them")
+    if maps is not None and station is not None:
+        raise InputError("--station picks a model's threshold; --maps brings maps and no model")
     index = open_data(paths[-1])
 
     from common.evaluation import read_kinds
@@ -139,6 +145,7 @@ def evaluate(
     options = EvaluateOptions(
         method=method,
         export_maps=export_maps,
+        station=station,
         changes=changed(changes),
         kinds=read_kinds(kinds) if kinds else None,
     )

@@ -1,5 +1,11 @@
 """Exact and mergeable evaluation: AUC-sPRO, AUROC, thresholds, metrics files."""
 
+from common.evaluation.calibration_report import (
+    CalibrationReport,
+    StationScores,
+    promise_notice,
+    report_calibration,
+)
 from common.evaluation.counts import EvaluationCounts
 from common.evaluation.exact import ExactEvaluation
 from common.evaluation.kinds import anomaly_kind, read_kinds
@@ -11,12 +17,14 @@ from common.evaluation.result import EvaluationResult, ScopeResult
 from common.evaluation.thresholds import Threshold, calibrate_threshold
 
 __all__ = [
+    "CalibrationReport",
     "EvaluationCounts",
     "EvaluationResult",
     "ExactEvaluation",
     "MapExporter",
     "MetricsWrapper",
     "ScopeResult",
+    "StationScores",
     "Threshold",
     "anomaly_kind",
     "build_curves",
@@ -25,8 +33,10 @@ __all__ = [
     "extract_auc_spro",
     "find_maps",
     "load_metrics",
+    "promise_notice",
     "read_kinds",
     "read_map",
     "read_scale",
+    "report_calibration",
     "write_metrics",
 ]

@@ -141,6 +141,10 @@ class EvaluationCounts:
         """Images counted so far."""
         return len(self._state.images)
 
+    def image_scores(self, label: int) -> list[float]:
+        """Scores of the good (0) or the defective (1) images counted so far, ascending."""
+        return sorted(image.score for image in self._state.images if image.label == label)
+
     def _add(self, more: CountsState) -> None:
         """Add a state to this one; histograms are replaced, never changed in place."""
         state = self._state

@@ -8,14 +8,14 @@ from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Verdict = Literal["fit", "watch", "refit", "unknown"]
 
 QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
+FEWEST: Final = 5
+"""Fewer scores than this on a side say nothing."""
 _SURPRISE: Final = 0.01
 _ALARM: Final = 0.001
-_FEWEST: Final = 5
 _STRONG_SHIFT: Final = 0.8
 """Probability that a new good part scores higher than a held-out one; 0.5 without a shift."""
 
@@ -98,9 +98,10 @@ def compare_with_calibration(
 
     Notes
     -----
-    A threshold with k - 1 calibration scores above it (or k at and above it) is exceeded by j of
-    m new exchangeable scores with a beta-binomial probability (m, k, n + 1 - k): exact, whatever
-    the distribution. The shift is the Mann-Whitney test, exact for few scores without ties.
+    A threshold with k - 1 of n calibration scores above it is exceeded by j of m new exchangeable
+    scores with at most a beta-binomial probability (m, k, n + 1 - k), whatever the distribution;
+    exactly that if it is itself one of the n scores. The shift is the Mann-Whitney test, exact for
+    few scores without ties.
 
     References
     ----------
@@ -108,6 +109,8 @@ def compare_with_calibration(
     than the other", 1947. Wilks, "Determination of sample sizes for setting tolerance limits",
     1941 (the number of new observations beyond an order statistic).
     """
+    from scipy import stats  # a second to import, and most processes never get here
+
     today = _sorted(scores, "score")
     held_out = _sorted(calibration, "calibration score")
     if threshold is not None and not np.isfinite(threshold):
@@ -122,9 +125,9 @@ def compare_with_calibration(
     if threshold is not None and today.size:
         facts["share_beyond"] = float(np.mean(today > threshold))
         if held_out.size:
-            rank = max(1, int((held_out >= threshold).sum()))
+            rank = int((held_out > threshold).sum()) + 1
             facts["promised_share"] = rank / (held_out.size + 1)
-            if all_good:
+            if all_good and rank <= held_out.size:
                 beyond = int((today > threshold).sum())
                 law = stats.betabinom(today.size, rank, held_out.size + 1 - rank)
                 facts["p_beyond"] = float(law.sf(beyond - 1))
@@ -134,7 +137,7 @@ def compare_with_calibration(
         test = stats.mannwhitneyu(compared, reference, alternative="two-sided")
         facts["higher"] = float(test.statistic) / (compared.size * reference.size)
         facts["p_higher"] = float(test.pvalue)
-    if min(compared.size, reference.size) < _FEWEST:
+    if min(compared.size, reference.size) < FEWEST:
         verdict, sentence = _too_few(today, compared, reference, all_good)
     else:
         verdict, sentence = _judge(facts, all_good)
@@ -147,14 +150,14 @@ def _too_few(
     reference: NDArray[np.float64],
     all_good: bool,
 ) -> tuple[Verdict, str]:
-    if not all_good and today.size >= _FEWEST and compared.size < _FEWEST <= reference.size:
+    if not all_good and today.size >= FEWEST and compared.size < FEWEST <= reference.size:
         return "watch", (
             f"watch: only {compared.size} of {today.size} images are within the threshold; either "
             "nearly all parts are defective, or good parts look different from the calibration's"
         )
     return "unknown", (
         f"unknown: {compared.size} scores of today against {reference.size} of the calibration "
-        f"are too few to compare; at least {_FEWEST} each are needed"
+        f"are too few to compare; at least {FEWEST} each are needed"
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data.regions import Region
+from common.evaluation.calibration_report import CalibrationReport
 from common.evaluation.exact import ExactEvaluation
 from common.evaluation.kinds import LOGICAL, STRUCTURAL
 from common.evaluation.metrics_files import write_metrics
@@ -23,6 +24,7 @@ def build_metrics(
     method: str,
     category: str,
     threshold: Threshold | None = None,
+    calibration: CalibrationReport | None = None,
     synthetic_data: bool,
     weights: str,
 ) -> dict[str, Any]:
@@ -38,6 +40,8 @@ def build_metrics(
         The part.
     threshold : Threshold, optional
         From `calibrate_threshold`; its rates on the test images are added.
+    calibration : CalibrationReport, optional
+        What lies beside the threshold: drift, and the stations each by itself.
     synthetic_data : bool
         Whether the images are the synthetic ones.
     weights : str
@@ -75,6 +79,8 @@ def build_metrics(
         not_computed["threshold"] = "no good images were held out"
     else:
         metrics["threshold"] = _threshold_metrics(threshold, result, not_computed)
+        if calibration is not None:
+            metrics["threshold"] |= calibration.to_json()
     evaluation: dict[str, Any] = {
         "method": result.method,
         "auc_error_bound": _by_name(result.overall.auc_error_bound),
@@ -207,6 +213,7 @@ def _threshold_metrics(
         "value": threshold.value,
         "target_false_alarm_rate": threshold.target_false_alarm_rate,
         "promised_false_alarm_rate": threshold.promised_false_alarm_rate,
+        "upper_false_alarm_rate": threshold.upper_false_alarm_rate,
         "held_out_images": threshold.held_out_images,
         "note": threshold.note,
     }

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betaincinv
+
+CONFIDENCE: Final = 0.95
+"""How often the true false alarm rate stays within `upper_false_alarm_rate`."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,15 @@ class Threshold:
     promised_false_alarm_rate: float
     held_out_images: int
     note: str
+
+    @property
+    def upper_false_alarm_rate(self) -> float:
+        """Bound that the true rate keeps in 95 of 100 draws of the held-out images.
+
+        The promised rate is their average; one draw may be unlucky.
+        """
+        rank = round(self.promised_false_alarm_rate * (self.held_out_images + 1))
+        return _upper_rate(rank, self.held_out_images)
 
 
 def calibrate_threshold(
@@ -64,12 +78,14 @@ def calibrate_threshold(
     If held-out and future good images are exchangeable, a new score is equally likely to take any
     of the n + 1 places among them, so it exceeds the k-th highest with probability at most
     k / (n + 1), whatever the distribution. Ties only lower it. The promise is an average over
-    draws of the held-out images, not a bound for this very draw.
+    draws of the held-out images. For one draw the true rate follows Beta(k, n + 1 - k) (or lies
+    lower, with ties), whose 95 % quantile is `upper_false_alarm_rate`.
 
     References
     ----------
     Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005, chapter 2
-    (split conformal prediction).
+    (split conformal prediction). Wilks, "Determination of sample sizes for setting tolerance
+    limits", 1941 (the law of the rate for one draw).
     """
     if not 0 < target_false_alarm_rate < 1:
         raise ValueError(
@@ -87,15 +103,25 @@ def calibrate_threshold(
     rank = min(max(supported, 1), n)
     promised = rank / (n + 1)
     images = "1 held-out good image" if n == 1 else f"{n} held-out good images"
+    likely = (
+        f"at most {_percent(promised)} of new good parts on average, and by bad luck up to "
+        f"{_percent(_upper_rate(rank, n))} ({CONFIDENCE:.0%} confidence), if they are like these"
+    )
     if supported < 1:
+        needed = int(np.ceil(1 / target_false_alarm_rate - 1e-9)) - 1
         note = (
-            f"{images} cannot support a false alarm rate of {target_false_alarm_rate:g}: the "
-            f"highest of their scores promises at most {promised:.3g}; "
-            f"{int(np.ceil(1 / target_false_alarm_rate - 1e-9)) - 1} images would be needed."
+            f"{images} cannot support a false alarm rate of {_percent(target_false_alarm_rate)}; "
+            f"{needed} images would be needed. Above the highest of their scores lie {likely}."
         )
     else:
-        note = (
-            f"{images} support a false alarm rate of at most {promised:.3g}, if new good images "
-            "are like them."
-        )
+        note = f"{images} support this: above the threshold lie {likely}."
     return Threshold(float(held_out[n - rank]), target_false_alarm_rate, promised, n, note)
+
+
+def _upper_rate(rank: int, images: int) -> float:
+    """95 % quantile of Beta(k, n + 1 - k), the true rate beyond the k-th highest of n scores."""
+    return float(betaincinv(rank, images + 1 - rank, CONFIDENCE))
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.3g} %"

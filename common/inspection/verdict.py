@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from common.errors import InputError
 from common.patchcore import PatchCore
+from common.patchcore.station_threshold import (
+    ChosenThreshold,
+    choose_threshold,
+    unknown_station,
+)
 
 LOWEST, HIGHEST = 0.5, 2.0
 """Ends of the colour scale, in thresholds."""
@@ -26,15 +33,23 @@ class Rule:
         Distances at the ends of the colour scale, the same for all images of the model.
     note : str
         Where the threshold comes from and what it promises, in a sentence.
+    calibration : sequence of float
+        Scores of the held-out good images that today's are to be compared with.
     """
 
     category: str | None
     threshold: float | None
     limits: tuple[float, float]
     note: str
+    calibration: Sequence[float] = ()
 
 
-def choose_rule(model: PatchCore, category: str | None, threshold: float | None = None) -> Rule:
+def choose_rule(
+    model: PatchCore,
+    category: str | None,
+    threshold: float | None = None,
+    station: str | None = None,
+) -> Rule:
     """Find the threshold by which a model judges a category.
 
     Parameters
@@ -44,6 +59,9 @@ def choose_rule(model: PatchCore, category: str | None, threshold: float | None 
         May be left out if the model has one bank.
     threshold : float, optional
         Used instead of the model's own.
+    station : str, optional
+        Judge by this station's own threshold, where it has one; by default by that of all
+        stations together. If the station has one category, that is the category.
 
     Returns
     -------
@@ -54,8 +72,15 @@ def choose_rule(model: PatchCore, category: str | None, threshold: float | None 
     Raises
     ------
     InputError
-        If the model does not know the category, or has several banks and none was named.
+        If the model does not know the category or station, or has several banks and none was
+        named.
     """
+    if station is not None:
+        if station not in model.stations:
+            raise InputError(unknown_station(station, model.stations))
+        own = model.stations[station].thresholds
+        if category is None and len(own) == 1:
+            category = next(iter(own))
     if category is None and len(model.banks) > 1:
         raise InputError(
             f"the model has banks for {', '.join(sorted(model.banks))}; say which with --category"
@@ -71,23 +96,50 @@ def choose_rule(model: PatchCore, category: str | None, threshold: float | None 
     if threshold is not None:
         if not (np.isfinite(threshold) and threshold > 0):
             raise InputError(f"--threshold {threshold}: expected a distance above 0")
-        return Rule(category, threshold, _limits(threshold), "the threshold was given by hand")
-    candidates = model.thresholds
-    if category is not None:
-        candidates = {k: v for k, v in candidates.items() if k == category}
-    if not candidates:
+        calibration = _chosen(model, category, station).calibration if category else ()
+        note = "the threshold was given by hand"
+        return Rule(category, threshold, _limits(threshold), note, calibration)
+    if category is None and (candidates := _candidates(model, station)):
+        # The part is not known: only the highest threshold keeps every part's promise.
+        highest = max(candidates, key=lambda name: float(candidates[name]["value"]))
+        value, note = float(candidates[highest]["value"]), str(candidates[highest].get("note", ""))
+        if len(candidates) > 1:
+            note = (
+                f"the highest of {len(candidates)} categories' thresholds, that of {highest}: "
+                f"{note}"
+            )
+        return Rule(None, value, _limits(value), note)
+    chosen = _chosen(model, category or "", station)
+    if chosen.facts is None:
         return Rule(
             category,
             None,
             _limits(model.radius or _spread(model, name)),
-            "the model has no threshold here (no good images were held out): scores without "
-            "verdicts; give one with --threshold",
+            f"the model has no threshold {'for ' + category if category else 'of any category'}: "
+            "no good image was held out when it was fitted",
         )
-    chosen = max(candidates, key=lambda own: float(candidates[own]["value"]))
-    value, note = float(candidates[chosen]["value"]), str(candidates[chosen].get("note", ""))
-    if len(candidates) > 1:
-        note = f"the highest of {len(candidates)} categories' thresholds, that of {chosen}: {note}"
-    return Rule(category, value, _limits(value), note)
+    value, note = float(chosen.facts["value"]), str(chosen.facts.get("note", ""))
+    return Rule(category, value, _limits(value), f"{chosen.whose}: {note}", chosen.calibration)
+
+
+def scores_alone(rule: Rule) -> Rule:
+    """Take the verdicts out of a rule: what is left are scores and pictures."""
+    return Rule(rule.category, None, rule.limits, "scores without verdicts, as asked for")
+
+
+def _chosen(model: PatchCore, category: str, station: str | None) -> ChosenThreshold:
+    return choose_threshold(model.thresholds, model.calibration, model.stations, category, station)
+
+
+def _candidates(model: PatchCore, station: str | None) -> Mapping[str, dict[str, Any]]:
+    """Thresholds of the categories that an image may show."""
+    if station is None:
+        return model.thresholds
+    return {
+        name: facts
+        for name in model.thresholds
+        if (facts := _chosen(model, name, station).facts) is not None
+    }
 
 
 def _limits(distance: float) -> tuple[float, float]:

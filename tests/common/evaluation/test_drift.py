@@ -46,21 +46,27 @@ def test_the_false_alarm_rate_is_at_most_what_was_promised(
         assert np.mean(shares) >= promised - slack
 
 
-@pytest.mark.parametrize("law", ["normal", "lognormal, heavy tail", "uniform"])
-def test_the_share_beyond_varies_between_splits_as_order_statistics_do(law: str) -> None:
-    """With 99 held out and a target of 5 % the share follows Beta(5, 95).
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize(("held_out", "target"), [(8, 0.05), (19, 0.05), (99, 0.05)])
+def test_the_false_alarm_rate_keeps_its_bound_as_often_as_stated(
+    law: str, held_out: int, target: float
+) -> None:
+    """In 5 % of the splits the true rate is above the bound: 100 of 2000, a deviation of 9.7.
 
-    Its 95 % quantile is 0.0897: that share is exceeded in 5 % of the splits, here 100 of 2000 with
-    a standard deviation of 9.7.
+    The true rate is measured with 4000 fresh scores, which blurs it a little.
     """
-    rng = np.random.default_rng(7)
-    scores = LAWS[law](rng, 2000 * 4099).reshape(2000, -1)
-    beyond = 0
-    for row in scores:
-        threshold = calibrate_threshold(row[:99], 0.05)
+    rng = np.random.default_rng([7, held_out, sorted(LAWS).index(law)])
+    beyond, bound = 0, 0.0
+    for _ in range(2000):
+        row = LAWS[law](rng, held_out + 4000)
+        threshold = calibrate_threshold(row[:held_out], target)
         assert threshold is not None
-        beyond += float(np.mean(row[99:] > threshold.value)) > 0.0897
-    assert 60 <= beyond <= 140
+        bound = threshold.upper_false_alarm_rate
+        beyond += float(np.mean(row[held_out:] > threshold.value)) > bound
+    assert beyond <= 140
+    if law != "ties":  # and no more careful than stated
+        assert beyond >= 60
+    assert bound > threshold.promised_false_alarm_rate
 
 
 def test_probability_of_so_many_beyond_is_that_of_random_order() -> None:

@@ -37,6 +37,15 @@ def test_note_says_how_many_images_are_needed():
     assert "1 held-out good image " in calibrate_threshold([1.0], 0.05).note
 
 
+def test_note_gives_the_average_and_the_bound_for_one_draw():
+    """n scores, the highest is the threshold: the bound u has (1 - u)^n = 0.05."""
+    for n, average, bound in ((8, "11.1 %", "31.2 %"), (19, "5 %", "14.6 %")):
+        threshold = calibrate_threshold(np.arange(n), 0.05)
+        assert threshold.upper_false_alarm_rate == pytest.approx(1 - 0.05 ** (1 / n))
+        assert f"at most {average} of new good parts on average" in threshold.note
+        assert f"by bad luck up to {bound} (95% confidence)" in threshold.note
+
+
 def test_nothing_held_out_is_no_threshold():
     assert calibrate_threshold([], 0.05) is None
 

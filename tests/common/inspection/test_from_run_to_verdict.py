@@ -65,5 +65,7 @@ def test_evaluate_compares_good_test_images_with_the_calibration(
 ) -> None:
     assert run(["evaluate", str(finished), str(parts), "--out", str(tmp_path / "check")]) == 0
     notices = json.loads((tmp_path / "check/run.json").read_text())["notices"]
-    (drift,) = [notice for notice in notices if "calibration" in notice]
-    assert drift.startswith("plate, good test images against calibration: unknown: 4 scores")
+    (drift,) = [notice for notice in notices if "good test images" in notice]
+    assert drift.startswith("plate, good test images against the held-out ones: unknown: 4 scores")
+    (promise,) = [notice for notice in notices if "too few held-out images" in notice]
+    assert "plate 14.3% (up to 39% by bad luck; 6 held out)" in promise  # 1 / 7; 1 - 0.05^(1/6)

@@ -18,12 +18,14 @@ from PIL import Image
 from common.cli import run
 from common.data.layout import Sample, index_data
 from common.errors import InputError
-from common.evaluation import ExactEvaluation
+from common.evaluation import ExactEvaluation, calibrate_threshold
 from common.evaluation.judge import evaluate_samples
 from common.inspection.images import OverlayNames, find_images
 from common.inspection.inspector import Inspector
 from common.inspection.verdict import choose_rule
 from common.patchcore import PatchCore, Prediction
+from common.patchcore.model_store import StationCalibration
+from common.run_output import threshold_facts
 
 
 def results(out: Path) -> list[dict[str, Any]]:
@@ -134,19 +136,26 @@ def test_an_unreadable_image_is_named_and_does_not_stop_the_others(
     assert "an empty file" in entries[2]["error"]
 
 
-def test_without_a_threshold_there_are_scores_and_no_verdicts(
-    parts: Path, fitted: PatchCore, tmp_path: Path
+def test_without_a_threshold_verdicts_are_refused_and_scores_are_to_be_asked_for(
+    parts: Path, fitted: PatchCore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bare = PatchCore(fitted.settings, extractor=fitted.extractor)
     bare.set_bank("shared", fitted.banks["plate"])
     bare.save(tmp_path / "model")
     arguments = ["inspect", str(tmp_path / "model"), str(parts / "plate/test/cut/000.png")]
     out = ["--out", str(tmp_path / "out")]
-    assert run([*arguments, *out]) == 0
+    assert run([*arguments, *out]) == 2
+    error = capsys.readouterr().err
+    for words in ("no threshold", "--threshold", "calibration-fraction", "--scores-only"):
+        assert words in error
+    assert not (tmp_path / "out").exists()
+    assert run([*arguments, *out, "--scores-only"]) == 0
     (entry,) = results(tmp_path / "out")
     assert entry["score"] > 0
     assert (entry["threshold"], entry["anomalous"], entry["regions"]) == (None, None, [])
     assert run([*arguments, *out, "--fail-on-anomaly"]) == 2
+    assert run([*arguments, *out, "--scores-only", "--fail-on-anomaly"]) == 2
+    assert run([*arguments, *out, "--scores-only", "--threshold", "1"]) == 2
     assert run([*arguments, *out, "--threshold", "0.001"]) == 0
     assert results(tmp_path / "out")[0]["anomalous"] is True
 
@@ -178,6 +187,40 @@ def test_which_threshold_judges(fitted: PatchCore) -> None:
         choose_rule(several, None)
     with pytest.raises(InputError, match="no bank for category 'nut'"):
         choose_rule(several, "nut")
+
+
+def test_a_station_judges_by_its_own_threshold_where_it_has_one(fitted: PatchCore) -> None:
+    shared = model_of(fitted, ["shared"], {})
+    shared.categories = ("bolt", "clip")
+    held_out = {"north": {"bolt": [1.0, 1.5], "clip": [4.0]}, "south": {"bolt": [2.0, 2.5]}}
+    shared.stations = {
+        name: StationCalibration(
+            threshold_facts({k: calibrate_threshold(v, 0.3) for k, v in own.items()}), own
+        )
+        for name, own in held_out.items()
+    }
+    merged = {"bolt": [1.0, 1.5, 2.0, 2.5], "clip": [4.0]}
+    shared.calibration = merged
+    shared.thresholds = threshold_facts(
+        {name: calibrate_threshold(scores, 0.3) for name, scores in merged.items()}
+    )
+    assert choose_rule(shared, "bolt").threshold == 2.5
+    assert choose_rule(shared, "bolt").note.startswith("threshold of all 2 stations together: 4")
+    north = choose_rule(shared, "bolt", station="north")
+    assert (north.threshold, list(north.calibration)) == (1.5, [1.0, 1.5])
+    assert north.note.startswith("north's own threshold (the merged one is 2.5 and promises 20.0%")
+    # South judges bolts only: its part need not be named.
+    south = choose_rule(shared, None, station="south")
+    assert (south.category, south.threshold, list(south.calibration)) == ("bolt", 2.5, [2.0, 2.5])
+    clip = choose_rule(shared, "clip", station="south")
+    assert (clip.threshold, list(clip.calibration)) == (4.0, [4.0])
+    assert "because south held out no good image of clip" in clip.note
+    assert choose_rule(shared, None, station="north").threshold == 4.0
+    assert choose_rule(shared, "bolt", 9.0, "north").threshold == 9.0
+    with pytest.raises(InputError, match="no such station; it knows: north, south"):
+        choose_rule(shared, "bolt", station="nord")
+    with pytest.raises(InputError, match="keeps no thresholds per station"):
+        choose_rule(model_of(fitted, ["shared"], {"bolt": 2.0}), "bolt", station="north")
 
 
 def test_images_are_found_once_in_natural_order(tmp_path: Path) -> None:
