@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -39,3 +40,30 @@ def test_no_limit_and_errors_pass_through() -> None:
         pass
     with pytest.raises(ValueError, match="mine"), Deadline(60):
         raise ValueError("mine")
+
+
+def test_native_code_that_holds_pythons_lock_ends_as_well() -> None:
+    # PyDLL keeps the lock while it sleeps: no thread of Python gets a turn.
+    code, printed, seconds = run(
+        "import client_app.deadline as module, ctypes\n"
+        "module._LAST_RESORT_SECONDS = 0.5\n"
+        "with Deadline(0.5):\n"
+        "    print('in', flush=True)\n"
+        "    ctypes.PyDLL(None).sleep(25)\n"
+        "print('out')"
+    )
+    assert code not in (0, None)
+    assert printed == "in\n"
+    assert seconds < 15
+
+
+def test_a_library_that_cannot_be_loaded_does_not_block_the_station(tmp_path: Path) -> None:
+    """As on a network drive that is gone: the import of PyTorch never returns."""
+    (tmp_path / "torch.py").write_text("import time\ntime.sleep(25)\n")
+    code, _, seconds = run(
+        f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n"
+        "import client_app.deadline as module\nmodule.IMPORT_SECONDS = 1.0\n"
+        "import client_app.app"
+    )
+    assert code == EXIT_CODE
+    assert seconds < 20

@@ -274,23 +274,23 @@ def test_a_broken_image_is_named_in_a_simulation_and_only_in_the_log_of_a_real_s
     with caplog.at_level(logging.ERROR, "flwr"):
         told = failure_of(Asked(real(broken)).send("train", request))
     assert told == (
-        "unusable-input: the station's own log names the file or setting; run "
-        "`fedpatchcore check` there"
+        "unreadable-image: an image of the station cannot be read; the station's own log names "
+        "it; run `fedpatchcore check` there, and mend or remove what it finds"
     )
     assert "tank_screw/train/good/0000.png" in caplog.text
 
 
 @pytest.mark.parametrize(
-    "node",
+    ("node", "code"),
     [
-        {"station": "press"},
-        {"station": "press", "data-root": "/plant/line-1/parts"},
-        {"station": "../../plant", "data-root": "/plant/line-1/parts"},
+        ({"station": "press"}, "unusable-input"),
+        ({"station": "press", "data-root": "/plant/line-1/parts"}, "no-images"),
+        ({"station": "../../plant", "data-root": "/plant/line-1/parts"}, "unusable-input"),
     ],
 )
-def test_failures_of_real_stations_name_no_path(node: dict[str, Any]) -> None:
+def test_failures_of_real_stations_name_no_path(node: dict[str, Any], code: str) -> None:
     told = failure_of(Asked(node).send("query", to_request(SurveyRequest(), 600.0)))
-    assert told.startswith("unusable-input: ")
+    assert told.startswith(f"{code}: ")
     assert "plant" not in told
     assert "/" not in told
 
