@@ -54,9 +54,21 @@ def run_gateway(
         If a file is missing or wrong, or the address cannot be used.
     """
     _check_files(keys)
-    gateway = Gateway(superlink, keys / "ca.crt", limits)
+    config = gateway_config(keys, Gateway(superlink, keys / "ca.crt", limits))
     listener = _listen(host, port)
-    config = uvicorn.Config(
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    at = listener.getsockname()
+    _LOG.info("gateway on %s:%d for the SuperLink %s:%d", at[0], at[1], *superlink)
+    # uvicorn repeats the signal that ended it; being asked to end is no failure.
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
+    _LOG.info("gateway ended")
+
+
+def gateway_config(keys: Path, gateway: Gateway) -> uvicorn.Config:
+    """Describe the server around a gateway: TLS with the keys' certificate, and its bounds."""
+    return uvicorn.Config(
         gateway,
         # h11 and not httptools: it bounds the headers, and shows a target as it was sent.
         http=_BoundedProtocol,
@@ -74,14 +86,6 @@ def run_gateway(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=END_SECONDS,
     )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    at = listener.getsockname()
-    _LOG.info("gateway on %s:%d for the SuperLink %s:%d", at[0], at[1], *superlink)
-    # uvicorn repeats the signal that ended it; being asked to end is no failure.
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
-    _LOG.info("gateway ended")
 
 
 class _BoundedProtocol(H11Protocol):
@@ -125,6 +129,9 @@ class _BoundedProtocol(H11Protocol):
         # First, for a request that was sent ahead begins within the call.
         self._expect_request()
         super().on_response_complete()
+
+    def _should_upgrade(self) -> bool:
+        return False  # The gateway itself refuses it, and logs it in one line.
 
     def _expect_request(self) -> None:
         self._request_came()
