@@ -11,7 +11,6 @@ import socket
 import ssl
 import stat
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from cryptography import x509
 from flwr.cli.supernode.register import try_load_public_key
 from flwr.supercore.auth import load_superexec_auth_secret
 from flwr.supernode.cli.flower_supernode import _try_setup_client_authentication
+from tls_servers import tls_server
 
 from common.cli import run
 from common.errors import InputError, RunError
@@ -213,30 +213,8 @@ def test_openssl_verifies_them(root: Path, server: str) -> None:
 @pytest.fixture
 def gateway_port(root: Path) -> Iterator[int]:
     """A TLS server with the gateway's files, that says hello."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(root / "gateway/gateway.crt", root / "gateway/gateway.key")
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        while True:
-            try:
-                plain, _ = listener.accept()
-            except OSError:
-                return
-            plain.settimeout(10)
-            try:
-                with context.wrap_socket(plain, server_side=True) as tls:
-                    tls.sendall(b"hello")
-            except OSError:
-                plain.close()
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    yield listener.getsockname()[1]
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    thread.join(10)
-    assert not thread.is_alive()
+    with tls_server(root / "gateway/gateway.crt", lambda there: there.sendall(b"hello")) as port:
+        yield port
 
 
 @pytest.mark.parametrize("name", ["gateway", "localhost", "127.0.0.1"])
