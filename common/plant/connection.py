@@ -84,7 +84,7 @@ def resolve(host: str, port: int, seconds: float = SECONDS) -> list[_Address]:
     try:
         result = results.get(timeout=seconds)
     except queue.Empty:
-        text = f"the name {host!r} was not resolved in {seconds:.0f} s"
+        text = f"the name {host!r} was not resolved in {seconds:g} s"
         raise Unreachable("name", text) from None
     if isinstance(result, Exception):
         reason = getattr(result, "strerror", None) or result
@@ -101,7 +101,7 @@ def connect(addresses: list[_Address], seconds: float = SECONDS) -> socket.socke
         Step `refused`, `timeout` or `route`: what the last address said.
     """
     until = time.monotonic() + seconds
-    failure = Unreachable("timeout", f"no answer in {seconds:.0f} s")
+    failure = Unreachable("timeout", f"no answer in {seconds:g} s")
     for address in addresses:
         left = until - time.monotonic()
         if left <= 0:
@@ -109,7 +109,7 @@ def connect(addresses: list[_Address], seconds: float = SECONDS) -> socket.socke
         try:
             return socket.create_connection(address, timeout=left)
         except TimeoutError:
-            failure = Unreachable("timeout", f"{_shown(address)}: no answer in {seconds:.0f} s")
+            failure = Unreachable("timeout", f"{_shown(address)}: no answer in {seconds:g} s")
         except ConnectionRefusedError:
             failure = Unreachable("refused", f"{_shown(address)} refused the connection")
         except OSError as error:
@@ -161,7 +161,7 @@ class Line:
             raise
         except TimeoutError:
             plain.close()
-            text = f"connected, but there was no TLS handshake in {self._seconds:.0f} s"
+            text = f"connected, but there was no TLS handshake in {self._seconds:g} s"
             raise Unreachable("tls", text) from None
         except OSError as error:
             plain.close()
@@ -205,7 +205,7 @@ class Line:
                     if _is_whole(received):
                         break
             except TimeoutError:
-                text = f"{method} {path} had no whole answer in {self._seconds:.0f} s"
+                text = f"{method} {path} had no whole answer in {self._seconds:g} s"
                 raise Unreachable("http", text) from None
             except OSError as error:
                 if not received:
@@ -249,6 +249,8 @@ def _is_whole(received: bytes) -> bool:
 
 
 def _parse(received: bytes, request: str) -> Answer:
+    if not received:
+        raise Unreachable("http", f"{request} had no answer, the connection was closed")
     head, _, body = received.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     words = first.split(" ", 2)

@@ -119,12 +119,22 @@ def test_another_reverse_proxy(home: Path, keys: Path, fleet: int, expected: lis
     assert ("another reverse proxy" in report.facts.get("gateway", "")) == (not expected)
 
 
-def test_something_that_speaks_no_http(home: Path, keys: Path) -> None:
-    talk = lambda there: there.sendall(b"220 mail.example ESMTP\r\n\r\n")  # noqa: E731
+@pytest.mark.parametrize(
+    ("says", "expected"),
+    [
+        (b"220 mail.example ESMTP\r\n\r\n", "was not answered by HTTP ('220 mail.example ESMTP')"),
+        (b"", "GET /health had no answer, the connection was closed"),
+    ],
+)
+def test_something_that_speaks_no_http(home: Path, keys: Path, says: bytes, expected: str) -> None:
+    def talk(there: socket.socket) -> None:
+        there.recv(4096)
+        there.sendall(says)
+
     with tls_server(keys / "gateway/gateway.crt", talk) as port:
         report = looked(home, f"localhost:{port}")
     assert kinds(report) == ["not-a-gateway"]
-    assert "was not answered by HTTP ('220 mail.example ESMTP')" in report.findings[0].found
+    assert expected in report.findings[0].found
 
 
 @pytest.mark.parametrize(("hours", "way"), [(-1, "ahead of"), (1, "behind")])
@@ -199,7 +209,7 @@ def test_one_that_says_nothing(home: Path) -> None:
         report = looked(home, f"localhost:{port}", seconds=0.5)
         assert time.monotonic() - started < 3
     assert kinds(report) == ["no-tls"]
-    assert "no TLS handshake in 0 s" in report.findings[0].found
+    assert "no TLS handshake in 0.5 s" in report.findings[0].found
 
 
 def test_one_that_answers_drop_by_drop(home: Path, keys: Path) -> None:
