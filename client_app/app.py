@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,7 +20,14 @@ with Deadline(IMPORT_SECONDS):
     from client_app.run_folder import RunFolder
     from client_app.station import Station, open_station
     from common.errors import FedPatchCoreError
-    from common.messages import BankPart, BuildRequest, Facts, ScoreRequest, SurveyRequest
+    from common.messages import (
+        CATEGORY_PATTERN,
+        BankPart,
+        BuildRequest,
+        Facts,
+        ScoreRequest,
+        SurveyRequest,
+    )
     from common.records import (
         BANK,
         COUNTS,
@@ -55,7 +63,7 @@ def take_bank(message: Message, context: Context) -> Message:
 
     def store(station: Station) -> tuple[Facts, Mapping[str, Any]]:
         request = read_facts(message.content, BankPart)
-        rows = select_prefix(BANK, take_arrays(message.content))
+        rows = _bank_rows(message)
         return work.take_bank(station, _folder(station, context), request, rows), {}
 
     return _answer(message, context, store)
@@ -79,11 +87,23 @@ def score(message: Message, context: Context) -> Message:
 
     def judge(station: Station) -> tuple[Facts, Mapping[str, Any]]:
         request = read_facts(message.content, ScoreRequest)
-        rows = select_prefix(BANK, take_arrays(message.content))
+        rows = _bank_rows(message)
         facts, counts = work.score(station, _folder(station, context), request, rows)
         return facts, prefixed(COUNTS, counts)
 
     return _answer(message, context, judge)
+
+
+def _bank_rows(message: Message) -> dict[str, Any]:
+    """Rows of banks that came along; their names are looked at before anything is done."""
+    banks = select_prefix(BANK, take_arrays(message.content))
+    for name, rows in banks.items():
+        if not re.fullmatch(CATEGORY_PATTERN, name) or rows.ndim != 2:
+            raise MalformedReplyError(
+                f"bank {name[:120]!r} of shape {rows.shape}; expected the name of a category and "
+                "rows of numbers"
+            )
+    return banks
 
 
 def _folder(station: Station, context: Context) -> RunFolder:
