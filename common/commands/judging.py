@@ -89,7 +89,7 @@ def inspect(
     shown = "none" if rule.threshold is None else f"{rule.threshold:.4g}"
     console.print(f"threshold {shown}: {plain(rule.note)}", highlight=False, soft_wrap=True)
     inspector = Inspector(loaded, rule, out.expanduser().absolute())
-    tally = _Tally()
+    tally = _Tally(single=watch is not None)
     if watch is not None:
         _watch(inspector, watch.expanduser(), WatchOptions(idle=idle), tally)
     else:
@@ -129,9 +129,13 @@ def _watch(inspector: Inspector, folder: Path, options: WatchOptions, tally: _Ta
 
 
 class _Tally:
-    """What is told about the images, one by one and in the end."""
+    """What is told about the images, one by one and in the end.
 
-    def __init__(self) -> None:
+    Each with its own time only where they come one by one: of a batch, the first takes it all.
+    """
+
+    def __init__(self, single: bool) -> None:
+        self.single = single
         self.scores: list[float] = []
         self.judged = self.anomalous = self.unreadable = 0
         self.seconds = 0.0
@@ -155,8 +159,9 @@ class _Tally:
                 f"  {count} region{'s' if count > 1 else ''}, worst at row {worst.peak_row} "
                 f"column {worst.peak_column}, {worst.area} px"
             )
+        taken = f"{1000 * result.seconds:6.0f} ms  " if self.single else " "
         console.print(
-            f"{word[result.anomalous]} {result.score:9.4f} {1000 * result.seconds:6.0f} ms  "
+            f"{word[result.anomalous]} {result.score:9.4f} {taken}"
             f"{plain(_short(result.path))}{where}",
             highlight=False,
             soft_wrap=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,14 +71,29 @@ def find_images(inputs: Sequence[Path], skip: Path | None = None) -> list[Found]
 
 
 def images_below(root: Path, skip: Path | None = None) -> list[Path]:
-    """Image files in a folder and its sub-folders, in natural order; hidden ones are passed over.
+    """Image files in a folder and its sub-folders, in natural order; see `walk_images`."""
+    return in_natural_order(Path(entry.path) for entry in walk_images(root, skip))
 
-    Links to folders are followed, each folder once.
+
+def in_natural_order(paths: Iterable[Path]) -> list[Path]:
+    """Sort paths, numbers in their names by size."""
+    return sorted(paths, key=lambda path: [natural_key(part) for part in path.parts])
+
+
+def walk_images(root: Path, skip: Path | None = None) -> Iterator[os.DirEntry[str]]:
+    """Find the image files in a folder and its sub-folders, in no order.
+
+    Hidden files and folders are passed over. Links to folders are followed, each folder once.
+
+    Raises
+    ------
+    InputError
+        If a folder cannot be listed.
     """
     skipped = None if skip is None else os.path.realpath(skip)
     visited: set[str] = set()
 
-    def walk(folder: str) -> Iterator[str]:
+    def walk(folder: str) -> Iterator[os.DirEntry[str]]:
         real = os.path.realpath(folder)
         if real == skipped or real in visited:
             return
@@ -95,10 +110,9 @@ def images_below(root: Path, skip: Path | None = None) -> list[Path]:
             if entry.is_dir():
                 yield from walk(entry.path)
             elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
-                yield entry.path
+                yield entry
 
-    paths = [Path(path) for path in walk(str(root))]
-    return sorted(paths, key=lambda path: [natural_key(part) for part in path.parts])
+    yield from walk(str(root))
 
 
 class OverlayNames:

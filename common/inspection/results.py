@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import shutil
+import textwrap
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +31,9 @@ COLUMNS: Final = (
     "error",
 )
 
+_PAUSE: Final = 20.0
+"""Writing rests so many times as long as it took."""
+
 
 def clear_earlier(out: Path) -> None:
     """Remove the overlays of an earlier inspection: they would pass for those of this one.
@@ -44,6 +50,54 @@ def clear_earlier(out: Path) -> None:
         (out / "results.json").unlink()
 
 
+class GrowingResults:
+    """Both files of a watch that may go on for days.
+
+    An entry is put into words once; writing the files is then a matter of joining. They are
+    written when something is new, and so seldom that it takes a twentieth of the time at most: the
+    journal holds what is not in them yet.
+
+    Parameters
+    ----------
+    out : Path
+    entries : sequence of dict
+        Those judged before.
+    interval : float
+        Least seconds between two writings.
+    """
+
+    def __init__(self, out: Path, entries: Sequence[dict[str, Any]], interval: float = 1.0) -> None:
+        self.out, self.interval = out, interval
+        self._json = [_json_entry(entry) for entry in entries]
+        self._csv = [_csv_lines([_row(entry)]) for entry in entries]
+        self._due = -math.inf
+        self._pending = True
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Take in one more entry."""
+        self._json.append(_json_entry(entry))
+        self._csv.append(_csv_lines([_row(entry)]))
+        self._pending = True
+
+    def write_when_due(self) -> None:
+        """Write if anything is new and the last time was long enough ago."""
+        if self._pending and time.monotonic() >= self._due:
+            self.write()
+
+    def write(self) -> None:
+        """Write if anything is new, each file whole or not at all."""
+        if not self._pending:
+            return
+        started = time.monotonic()
+        self.out.mkdir(parents=True, exist_ok=True)
+        inner = ",\n".join(self._json)
+        _replace(self.out / "results.json", f"[\n{inner}\n]\n" if inner else "[]\n")
+        _replace(self.out / "results.csv", _csv_lines([], header=True) + "".join(self._csv))
+        self._pending = False
+        finished = time.monotonic()
+        self._due = finished + max(self.interval, _PAUSE * (finished - started))
+
+
 def write_results(entries: Sequence[dict[str, Any]], out: Path) -> None:
     """Write both files, each whole or not at all.
 
@@ -53,14 +107,21 @@ def write_results(entries: Sequence[dict[str, Any]], out: Path) -> None:
         As `Result.to_json` gives them.
     out : Path
     """
-    out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(list(entries), indent=2, allow_nan=False) + "\n"
-    _replace(out / "results.json", text)
+    GrowingResults(out, entries).write()
+
+
+def _json_entry(entry: dict[str, Any]) -> str:
+    """One entry as `json.dumps` would indent it within a list."""
+    return textwrap.indent(json.dumps(entry, indent=2, allow_nan=False), "  ")
+
+
+def _csv_lines(rows: Sequence[dict[str, Any]], header: bool = False) -> str:
     table = io.StringIO()
     writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_row(entry) for entry in entries)
-    _replace(out / "results.csv", table.getvalue())
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return table.getvalue()
 
 
 def _row(entry: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,13 +13,18 @@ from typing import Any, Final
 import numpy as np
 
 from common.errors import InputError
-from common.inspection.images import OverlayNames, images_below
+from common.inspection.images import OverlayNames, in_natural_order, walk_images
 from common.inspection.inspector import Inspector, Result
 from common.inspection.journal import Journal, file_digest
-from common.inspection.results import write_results
+from common.inspection.results import GrowingResults
 from common.inspection.whole import is_whole
 
 _AT_ONCE: Final = 32
+_REST: Final = 9.0
+"""A look that finds nothing is followed by a pause so many times as long,"""
+_LONGEST_REST: Final = 10.0
+"""but of so many seconds at most."""
+_BATCHES: Final = 8
 
 Stamp = tuple[int, int, int]
 """Size, time of change in ns and inode: as long as they stay the same, nobody has written."""
@@ -73,9 +79,12 @@ class Watcher:
     -----
     An image is judged when its file has stayed the same for `settle` seconds and is whole,
     and the same file is found before and after judging. Its line in the journal is on disk before
-    the next one is judged; `results.json` and `results.csv` are made from the journal, also after a
-    crash. The same name with other bytes is another image; the same bytes written again under
-    the same name are not.
+    the next one is judged; `results.json` and `results.csv` follow it a little later, and are made
+    from it after a crash. The same name with other bytes is another image; the same bytes written
+    again under the same name are not.
+
+    A look at the folder costs one `stat` a file, however many have been judged, and the pause
+    after one that found nothing is nine times as long (10 seconds at most).
     """
 
     def __init__(self, inspector: Inspector, folder: Path, options: WatchOptions) -> None:
@@ -91,30 +100,35 @@ class Watcher:
             for entry in self.journal.entries
         }
         self.arrivals: dict[str, _Arrival] = {}
+        self.results = GrowingResults(
+            inspector.out, [_public(entry) for entry in self.journal.entries]
+        )
 
     def run(self, on_result: Callable[[Result], None]) -> None:
         """Watch until interrupted, or idle for long enough."""
         quiet = time.monotonic()
         try:
-            self._write()
+            self.results.write()
             while True:
                 worked = False
+                began = time.monotonic()
                 for result in self.step():
                     worked = True
                     on_result(result)
+                    self.results.write_when_due()
                 now = time.monotonic()
-                if worked:
-                    self._write()
+                looked = min(_LONGEST_REST, _REST * (now - began))
+                self.results.write_when_due()
                 idle = self.options.idle
                 if worked or self.arrivals:
                     quiet = now
                 elif idle is not None and now - quiet >= idle:
                     return
-                time.sleep(self.options.poll)
+                time.sleep(self.options.poll if worked else max(self.options.poll, looked))
         except KeyboardInterrupt:
             return
         finally:
-            self._write()
+            self.results.write()
             self.journal.close()
 
     def step(self) -> Iterator[Result]:
@@ -126,18 +140,19 @@ class Watcher:
     def _ready(self, now: float) -> list[tuple[Path, Stamp, str]]:
         """Files that have settled, with their stamps and digests."""
         ready = []
-        present = set()
-        for path in images_below(self.folder, self.inspector.out):
-            stamp, key = _stamp(path), str(path)
-            if stamp is None or self.known.get(key) == stamp:
-                continue
-            present.add(key)
+        new: dict[Path, Stamp] = {}
+        for entry in walk_images(self.folder, self.inspector.out):
+            stamp = _stamp(entry)
+            if stamp is not None and self.known.get(entry.path) != stamp:
+                new[Path(entry.path)] = stamp
+        for path in in_natural_order(new):
+            stamp, key = new[path], str(path)
             arrival = self.arrivals.get(key)
             if arrival is None or arrival.stamp != stamp:
                 self.arrivals[key] = _Arrival(stamp, now)
                 continue
-            if now - arrival.since < self.options.settle:
-                continue
+            if now - arrival.since < self.options.settle or len(ready) == _BATCHES * _AT_ONCE:
+                continue  # of a large backlog the first are judged before the last are read
             digest = _digest(path)
             if digest is None:
                 continue
@@ -146,7 +161,7 @@ class Watcher:
                 del self.arrivals[key]
             elif is_whole(path) or now - arrival.since >= self.options.patience:
                 ready.append((path, stamp, digest))
-        for key in set(self.arrivals) - present:
+        for key in set(self.arrivals) - {str(path) for path in new}:
             del self.arrivals[key]
         return ready
 
@@ -157,22 +172,14 @@ class Watcher:
             if _stamp(path) != stamp or _digest(path) != digest:
                 continue  # written to meanwhile: it is looked at again
             size, changed, inode = stamp
-            self.journal.add(
-                {
-                    **result.to_json(),
-                    "sha256": digest,
-                    "bytes": size,
-                    "changed_ns": changed,
-                    "inode": inode,
-                }
-            )
+            entry = result.to_json()
+            facts = {"sha256": digest, "bytes": size, "changed_ns": changed, "inode": inode}
+            self.journal.add({**entry, **facts})
+            self.results.add(entry)
             self.judged.add((str(path), digest))
             self.known[str(path)] = stamp
             self.arrivals.pop(str(path), None)
             yield result
-
-    def _write(self) -> None:
-        write_results([_public(entry) for entry in self.journal.entries], self.inspector.out)
 
     def _header(self) -> dict[str, Any]:
         model, rule = self.inspector.model, self.inspector.rule
@@ -194,10 +201,10 @@ def _public(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key not in private}
 
 
-def _stamp(path: Path) -> Stamp | None:
+def _stamp(file: Path | os.DirEntry[str]) -> Stamp | None:
     """None if the file has gone."""
     try:
-        facts = path.stat()
+        facts = file.stat()
     except OSError:
         return None
     return facts.st_size, facts.st_mtime_ns, facts.st_ino

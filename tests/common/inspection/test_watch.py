@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from common.cli import run
 from common.errors import InputError
 from common.inspection.inspector import Inspector
 from common.inspection.journal import Journal
+from common.inspection.results import GrowingResults
 from common.inspection.verdict import choose_rule
 from common.inspection.watch import Watcher, WatchOptions
 from common.patchcore import PatchCore
@@ -135,6 +137,82 @@ def test_a_restart_goes_on_where_the_crash_was(fitted: PatchCore, tmp_path: Path
         "path", "category", "score", "threshold", "anomalous", "regions", "overlay",
     }  # fmt: skip
     assert all((out / entry["overlay"]).is_file() for entry in entries)
+
+
+def test_a_look_with_nothing_new_reads_and_writes_nothing(
+    fitted: PatchCore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "camera", tmp_path / "out"
+    for number in range(5):
+        draw_part(folder / f"{number}.png", number)
+    watch = watcher(fitted, folder, out)
+    assert len(judged(watch, 2)) == 5
+    watch.results.write()
+    before = {path.name: path.stat().st_ino for path in out.glob("results.*")}
+    opened: list[str] = []
+    opens = Path.open
+
+    def counted(self: Path, *arguments: Any, **options: Any) -> Any:
+        opened.append(self.name)
+        return opens(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", counted)
+    looks = 0
+    while looks < 3:
+        assert list(watch.step()) == []
+        watch.results.write()
+        looks += 1
+    assert opened == []
+    # Every write makes a new file: the same inodes mean that none took place.
+    assert {path.name: path.stat().st_ino for path in out.glob("results.*")} == before
+    draw_part(folder / "new.png", 9)
+    assert judged(watch, 2) == ["new.png"]
+    assert opened.count("new.png") >= 2
+    assert set(opened) <= {"new.png", ".new.png.partial"}  # and none of the five again
+
+
+def test_of_a_large_backlog_the_first_are_judged_before_the_last_are_read(
+    fitted: PatchCore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "camera"
+    for number in range(7):
+        draw_part(folder / f"{number}.png", number)
+    monkeypatch.setattr("common.inspection.watch._AT_ONCE", 1)
+    monkeypatch.setattr("common.inspection.watch._BATCHES", 3)
+    watch = watcher(fitted, folder, tmp_path / "out")
+    looks = [judged(watch, 1) for _ in range(5)]
+    assert [len(names) for names in looks] == [0, 3, 3, 1, 0]
+    assert [name for names in looks for name in names] == [f"{n}.png" for n in range(7)]
+
+
+def test_results_follow_the_journal_seldom_and_miss_nothing(tmp_path: Path) -> None:
+    entries = [
+        {
+            "path": f"/c/{number}, a.png", "category": "é", "score": 1.5, "threshold": 1.0,
+            "anomalous": True, "regions": [{"area": 3, "peak_row": 1, "peak_column": 2}] * number,
+            "overlay": None,
+        }
+        for number in range(3)
+    ]  # fmt: skip
+    growing = GrowingResults(tmp_path, entries[:1], interval=1e9)
+    growing.write_when_due()
+    for entry in entries[1:]:
+        growing.add(entry)
+        growing.write_when_due()  # not due for a long time
+    assert json.loads((tmp_path / "results.json").read_text()) == entries[:1]
+    growing.write()
+    text = (tmp_path / "results.json").read_text()
+    assert text == json.dumps(entries, indent=2) + "\n"
+    with (tmp_path / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == [entry["path"] for entry in entries]
+    assert [row["regions"] for row in rows] == ["0", "1", "2"]
+    eager = GrowingResults(tmp_path / "eager", [], interval=0.0)
+    eager.write_when_due()
+    assert (tmp_path / "eager/results.json").read_text() == "[]\n"
+    eager.add(entries[2])
+    while not json.loads((tmp_path / "eager/results.json").read_text()):
+        eager.write_when_due()  # at once, or when the pause after the first write is over
 
 
 def test_results_of_a_watch_belong_to_one_judge(fitted: PatchCore, tmp_path: Path) -> None:
