@@ -76,7 +76,7 @@ def certificate_file(
     start: dt.timedelta = dt.timedelta(0),
     days: int = 825,
 ) -> Path:
-    """A server's certificate, valid from `start` after now; by the plant's authority or a new one."""
+    """A certificate, valid from `start` after now, by the plant's authority or a new one."""
     now = dt.datetime.now(dt.UTC) + start
     if keys is None:
         authority_key = new_private_key()
