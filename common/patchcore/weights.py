@@ -14,10 +14,10 @@ from typing import Final
 
 import numpy as np
 import torch
-import torchvision
 from safetensors.torch import load_file
 
-from common.errors import InputError
+from common._torchvision import torchvision
+from common.errors import InputError, MissingWeightsError
 
 State = dict[str, torch.Tensor]
 
@@ -84,12 +84,12 @@ def load_weights(backbone: str, layers: tuple[str, ...], source: str, seed: int)
     elif source == "imagenet":
         path = imagenet_file(backbone)
         if not path.is_file():
-            raise InputError(missing_imagenet(backbone))
+            raise MissingWeightsError(missing_imagenet(backbone))
         state, label = _read(path, backbone, expected), "imagenet"
     else:
         path = Path(source).expanduser()
         if not path.is_file():
-            raise InputError(
+            raise MissingWeightsError(
                 f"weights {source!r}: no such file; expected auto, imagenet, random, or the path "
                 "of a .safetensors or .pth file"
             )
@@ -123,7 +123,7 @@ def resolve_auto(backbone: str, synthetic: bool) -> tuple[str, str | None]:
             f"no ImageNet weights for {backbone} on this machine: seeded RANDOM weights are used, "
             "on synthetic data only; the figures say nothing about PatchCore's quality"
         )
-    raise InputError(missing_imagenet(backbone))
+    raise MissingWeightsError(missing_imagenet(backbone))
 
 
 def missing_imagenet(backbone: str) -> str:
@@ -229,7 +229,7 @@ def _read(path: Path, backbone: str, expected: dict[str, tuple[int, ...]]) -> St
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and safetensors raise many kinds for a broken file
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
+        raise MissingWeightsError(
             f"{path}: not readable as weights ({first}); expected a torchvision state dict"
         ) from error
     if not isinstance(loaded, dict):
