@@ -13,7 +13,18 @@ import typer
 from rich.console import Console
 
 from common import __version__
-from common.commands import check, data, demo, experiment, explore, judging, keys, plant, runs
+from common.commands import (
+    check,
+    data,
+    demo,
+    experiment,
+    explore,
+    judging,
+    keys,
+    plant,
+    plant_server,
+    runs,
+)
 from common.commands.shared import console
 from common.errors import FedPatchCoreError
 
@@ -73,6 +84,7 @@ for command in (
     judging.show,
     judging.add,
     keys.keys,
+    plant_server.result,
 ):
     app.command()(command)
 app.add_typer(plant.app, name="plant")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from common.commands import plant_station
+from common.commands import plant_server, plant_station
 
 app = typer.Typer(
     help="Run a plant on separate machines: server, gateway, stations.",
@@ -13,7 +13,12 @@ app = typer.Typer(
 )
 
 for command in (
+    plant_server.superlink,
+    plant_server.executor,
     plant_station.gateway,
     plant_station.station,
+    plant_server.register,
+    plant_server.run,
+    plant_server.status,
 ):
     app.command()(command)

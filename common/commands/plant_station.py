@@ -34,7 +34,7 @@ def gateway(
     from common.plant.gateway_server import run_gateway
 
     _log_to_output("gateway")
-    run_gateway(keys, _host_and_port(superlink), host, port)
+    run_gateway(keys, host_and_port(superlink), host, port)
 
 
 def station(
@@ -55,7 +55,8 @@ def station(
     run_station(described)
 
 
-def _host_and_port(text: str) -> tuple[str, int]:
+def host_and_port(text: str) -> tuple[str, int]:
+    """Take HOST:PORT apart; InputError if it is none."""
     found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9._-]*):([0-9]{1,5})", text)
     if not found or not 1 <= int(found[2]) <= 65535:
         raise InputError(f"--superlink {text!r}: expected HOST:PORT, as superlink:8000, no scheme")

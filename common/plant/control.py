@@ -1,0 +1,188 @@
+"""The stations that a SuperLink knows: listed, registered, removed.
+
+Flower's own `flwr supernode` command shows neither names nor keys, so this speaks to the control
+API with Flower's client. (Runs go through `flwr`, which packs the app.) With `common/records.py`
+it is the one file of `common` that imports flwr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_public_key,
+)
+from flwr.proto.control_pb2 import (
+    ListNodesRequest,
+    RegisterNodeRequest,
+    UnregisterNodeRequest,
+)
+from flwr.supercore.control.control_http_client import ControlHttpClient
+from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+
+from common.errors import RunError
+from common.plant.station_keys import read_public_key
+
+_UNREGISTERED = "unregistered"
+
+
+@dataclass(frozen=True)
+class RegisteredNode:
+    """A station as the SuperLink knows it.
+
+    Attributes
+    ----------
+    node_id : int
+        Flower's.
+    name : str
+        Under which it was registered; may be empty.
+    status : str
+        `registered` (never seen), `online` or `offline`.
+    since : str
+        ISO time at which that began; empty if unknown.
+    key : bytes
+        Public key, DER; empty if it is none that can be read.
+    """
+
+    node_id: int
+    name: str
+    status: str
+    since: str
+    key: bytes
+
+
+class Control:
+    """One connection to a SuperLink's control API; see `connected`."""
+
+    def __init__(self, client: ControlHttpClient, address: str) -> None:
+        self._client, self._address = client, address
+
+    def nodes(self) -> list[RegisteredNode]:
+        """All stations that are registered, in order of name.
+
+        Raises
+        ------
+        RunError
+            If the SuperLink does not answer as expected.
+        """
+        with _explained(self._address):
+            answer = self._client.ListNodes(ListNodesRequest())
+        nodes = [
+            RegisteredNode(
+                node.node_id,
+                node.name,
+                node.status,
+                _since(node.status, node.last_activated_at, node.last_deactivated_at),
+                _der_of_pem(node.public_key),
+            )
+            for node in answer.nodes_info
+            if node.status not in (_UNREGISTERED, "deleted")
+        ]
+        return sorted(nodes, key=lambda node: (node.name, node.node_id))
+
+    def register(self, name: str, public_key: Path) -> int:
+        """Let the owner of a key in under a name; return its node id.
+
+        Raises
+        ------
+        InputError
+            If the file holds no public key.
+        RunError
+        """
+        key = read_public_key(public_key)
+        pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        with _explained(self._address):
+            answer = self._client.RegisterNode(RegisterNodeRequest(public_key=pem, name=name))
+        return int(answer.node_id)
+
+    def unregister(self, node_id: int) -> None:
+        """Let a station in no more.
+
+        Raises
+        ------
+        RunError
+        """
+        with _explained(self._address):
+            self._client.UnregisterNode(UnregisterNodeRequest(node_id=node_id))
+
+
+@contextlib.contextmanager
+def connected(address: str, authority: Path) -> Iterator[Control]:
+    """Connect to a SuperLink.
+
+    Parameters
+    ----------
+    address : str
+        HOST:PORT.
+    authority : Path
+        Certificate of the plant's authority.
+    """
+    client = ControlHttpClient.from_server_address(
+        server_address=address,
+        insecure=False,
+        root_certificates=authority.read_bytes(),
+        interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
+    )
+    with contextlib.closing(client):
+        yield Control(client, address)
+
+
+def der_of(public_key: Path) -> bytes:
+    """Read a station's public key in the form in which nodes are compared.
+
+    Raises
+    ------
+    InputError
+    """
+    return _der(read_public_key(public_key))
+
+
+def _der(key: ec.EllipticCurvePublicKey) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _der_of_pem(content: bytes) -> bytes:
+    try:
+        key = load_pem_public_key(content)
+    except Exception:  # a key of a kind that nobody here has made
+        return b""
+    return _der(key) if isinstance(key, ec.EllipticCurvePublicKey) else b""
+
+
+def _since(status: str, activated: str, deactivated: str) -> str:
+    return {"online": activated, "offline": deactivated}.get(status, "")
+
+
+@contextlib.contextmanager
+def _explained(address: str) -> Iterator[None]:
+    """Say what is wrong with a SuperLink that does not answer as it should."""
+    try:
+        yield
+    except httpx.ConnectError as error:
+        said = str(error)
+        if "CERTIFICATE_VERIFY_FAILED" in said:
+            raise RunError(
+                f"the SuperLink at {address} has a certificate that is not to be trusted ({said}); "
+                "use a name that is on it, and the ca.crt of the same plant"
+            ) from error
+        raise RunError(
+            f"the SuperLink at {address} cannot be reached ({said}); is it running, and is this "
+            "machine on the administration network?"
+        ) from error
+    except httpx.HTTPStatusError as error:
+        said = " ".join(error.response.text.split())[:300]
+        raise RunError(
+            f"the SuperLink at {address} refused ({error.response.status_code}): {said}"
+        ) from error
+    except (httpx.HTTPError, ValueError) as error:
+        raise RunError(
+            f"the SuperLink at {address} did not answer as expected "
+            f"({type(error).__name__}: {error})"
+        ) from error
