@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -170,6 +171,11 @@ def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
     except x509.ExtensionNotFound:
         return ()
     return tuple(str(name.value) for name in found.value)
+
+
+def days_left(certificate: x509.Certificate, now: dt.datetime) -> int:
+    """Days until a certificate ends, a day that has begun counted whole; 0 or less when it has."""
+    return math.ceil((certificate.not_valid_after_utc - now) / dt.timedelta(days=1))
 
 
 def normalized_name(name: str) -> str:

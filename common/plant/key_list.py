@@ -13,6 +13,7 @@ from cryptography import x509
 
 from common.errors import InputError
 from common.plant.certificates import (
+    days_left,
     names_of,
     read_certificate,
     read_private_key,
@@ -163,10 +164,9 @@ def _open_to_others(path: Path) -> list[str]:
 
 def _ending(certificate: x509.Certificate, now: dt.datetime, advice: str) -> list[str]:
     """Say that a certificate has expired or will within `WARNING_DAYS`."""
-    until = certificate.not_valid_after_utc
-    days = (until - now).days
-    if until <= now:
+    until, days = certificate.not_valid_after_utc, days_left(certificate, now)
+    if days <= 0:
         return [f"expired on {until:%Y-%m-%d}: no station connects; {advice}"]
-    if days < WARNING_DAYS:
+    if days <= WARNING_DAYS:
         return [f"expires in {days} days, on {until:%Y-%m-%d}; {advice}"]
     return []

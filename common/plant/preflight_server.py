@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from common.check.findings import Kind
 from common.errors import InputError
-from common.plant.certificates import names_of, read_certificate
+from common.plant.certificates import days_left, names_of, read_certificate
 from common.plant.connection import SECONDS, Line, Unreachable, resolve, trusting, unverified
 from common.plant.key_list import WARNING_DAYS
 from common.plant.preflight_findings import Preflight
@@ -317,8 +317,7 @@ def _judge_dates(
         report.add(_NOT_YET, place, f"{what} is valid from {start:%Y-%m-%d %H:%M} UTC; {clock}")
     elif now >= end:
         report.add(_EXPIRED, place, f"{what} expired on {end:%Y-%m-%d %H:%M} UTC; {clock}")
-    elif (end - now).days < WARNING_DAYS:
-        days = (end - now).days
+    elif (days := days_left(certificate, now)) <= WARNING_DAYS:
         report.add(_ENDING, place, f"{what} expires in {days} days, on {end:%Y-%m-%d}")
 
 

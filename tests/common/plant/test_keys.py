@@ -449,11 +449,11 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 def test_the_list_warns_in_time(tmp_path: Path) -> None:
     root = tmp_path / "keys"
     make_keys(root, TWO, NOW)
-    assert problems(root, NOW + dt.timedelta(days=825 - 60)) == []
-    soon = problems(root, NOW + dt.timedelta(days=825 - 59))
+    assert problems(root, NOW + dt.timedelta(days=825 - 61)) == []
+    soon = problems(root, NOW + dt.timedelta(days=825 - 60))
     assert [text.split(";")[0] for text in soon] == [
-        "server/superlink.crt: expires in 59 days, on 2032-09-03",
-        "gateway/gateway.crt: expires in 59 days, on 2032-09-03",
+        "server/superlink.crt: expires in 60 days, on 2032-09-03",
+        "gateway/gateway.crt: expires in 60 days, on 2032-09-03",
     ]
     late = problems(root, NOW + dt.timedelta(days=825))
     assert [text.split(":")[1].split(";")[0] for text in late] == [" expired on 2032-09-03"] * 2
@@ -493,5 +493,5 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "add --renew" in capsys.readouterr().err
     assert contents(root) == before
     assert run([*words, "--renew", "--days", "9"]) == 0
-    assert "expires in 8 days" in capsys.readouterr().out
+    assert "expires in 9 days" in capsys.readouterr().out
     assert run([*words, "--list"]) == 1

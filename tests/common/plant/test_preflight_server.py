@@ -252,7 +252,7 @@ def test_a_certificate_of_tomorrow(home: Path, keys: Path, tmp_path: Path) -> No
 def test_a_certificate_that_ends_soon(home: Path, keys: Path, tmp_path: Path) -> None:
     report = refused(home, certificate_file(tmp_path, LOCAL, keys, days=10))
     assert kinds(report) == ["certificate-ending"]
-    assert "expires in 9 days" in report.findings[0].found
+    assert "expires in 10 days" in report.findings[0].found
 
 
 def test_another_plants_certificate(home: Path, tmp_path: Path) -> None:
