@@ -118,6 +118,7 @@ def evaluate_model(
         with ExitStack() as stack:
             exporter = None
             if options.export_maps is not None and samples:
+                _no_shared_maps(samples)
                 exporter = stack.enter_context(MapExporter(options.export_maps, category))
             good: list[float] = []
             watch = _watcher(exporter, category, len(samples), on_progress, good)
@@ -219,6 +220,18 @@ def _watcher(
             on_progress(category, seen, total)
 
     return watch
+
+
+def _no_shared_maps(samples: list[Sample]) -> None:
+    """Refuse images whose maps would have one name: maps are named without the image's ending."""
+    taken: dict[tuple[str, str], Path] = {}
+    for sample in samples:
+        other = taken.setdefault((sample.defect_type, sample.path.stem), sample.path)
+        if other != sample.path:
+            raise InputError(
+                f"{sample.path}: its map would have the same name as that of {other.name}; rename "
+                "one of them, or leave --export-maps out"
+            )
 
 
 def _keep(

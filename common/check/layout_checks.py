@@ -221,8 +221,10 @@ def strange_entries(survey: Survey) -> Iterator[Finding]:
 
 
 def same_stems(survey: Survey) -> Iterator[Finding]:
-    """Defective test images that differ only by their ending."""
+    """Defective test images that differ only by their ending, where there are masks to share."""
     for part in survey.parts:
+        if not part.truth.is_dir():
+            continue
         stems: dict[tuple[str, str], list[Path]] = defaultdict(list)
         for picture in part.pictures:
             if picture.split == "test" and not picture.good:

@@ -121,12 +121,12 @@ def _options(settings: Settings, rate: float | None, fraction: float | None) -> 
 
 
 def _print(report: Report) -> None:
+    groups: dict[tuple[str, ...], list[Finding]] = {}
     for finding in report.findings:
-        try:
-            place = finding.path.relative_to(report.root)
-        except ValueError:
-            place = finding.path
-        _print_finding(finding, place)
+        own = (finding.severity, finding.kind, finding.why, finding.mend)
+        groups.setdefault(own, []).append(finding)
+    for alike in groups.values():
+        _print_group(alike, report.root)
     console.print(
         f"{plain(report.root)}: {len(report.categories)} categories, {report.images} images, "
         f"{report.masks} masks; {report.count('error')} errors, {report.count('warning')} "
@@ -134,6 +134,23 @@ def _print(report: Report) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _print_group(findings: list[Finding], root: Path) -> None:
+    """What one fault is and how to mend it, once; then every file that has it."""
+    first, colour = findings[0], _COLOURS[findings[0].severity]
+    times = f", {len(findings)} times" if len(findings) > 1 else ""
+    console.print(
+        f"[{colour}]{first.severity}[/] {first.kind}{times}", highlight=False, soft_wrap=True
+    )
+    for finding in findings:
+        place = finding.path
+        if place.is_relative_to(root):
+            place = place.relative_to(root)
+        found = finding.found.replace(f"{root}/", "")
+        console.print(f"    {plain(place)}: {plain(found)}", highlight=False, soft_wrap=True)
+    for label, text in (("why", first.why), ("mend", first.mend)):
+        console.print(f"  {label}: {plain(text)}", highlight=False, soft_wrap=True)
 
 
 def _print_finding(finding: Finding, place: Path) -> None:

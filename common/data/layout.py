@@ -7,7 +7,7 @@ with `defects_config.json`, also doubly nested as its zip files unpack. MVTec:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -208,12 +208,24 @@ def _index_test(category: Category, folder: Path) -> list[Sample]:
         return [Sample(p, category.name, "test", 0, GOOD) for p in images]
     if folder.name.lower() == GOOD:
         raise InputError(f"{folder}: is it a defect type? rename the folder of good parts {GOOD!r}")
-    if len({path.stem for path in images}) != len(images):
-        raise InputError(f"{folder}: two images share one stem; their masks are unclear")
+    if category.layout != "no_masks":
+        _no_shared_masks(images)
     return [
         Sample(p, category.name, "test", 1, folder.name, _masks(category, folder.name, p))
         for p in images
     ]
+
+
+def _no_shared_masks(images: Sequence[Path]) -> None:
+    """Refuse `a.png` beside `a.jpg`: a mask is found by the stem alone."""
+    by_stem: dict[str, Path] = {}
+    for path in images:
+        other = by_stem.setdefault(path.stem, path)
+        if other is not path:
+            raise InputError(
+                f"{path.parent}: {other.name} and {path.name} differ only by their ending, so that "
+                "their masks cannot be told apart; rename one of them and its mask"
+            )
 
 
 def _masks(category: Category, defect: str, image: Path) -> tuple[Path, ...] | None:

@@ -139,7 +139,7 @@ class Watcher:
 
     def _ready(self, now: float) -> list[tuple[Path, Stamp, str]]:
         """Files that have settled, with their stamps and digests."""
-        ready = []
+        ready: list[tuple[Path, Stamp, str]] = []
         new: dict[Path, Stamp] = {}
         for entry in walk_images(self.folder, self.inspector.out):
             stamp = _stamp(entry)

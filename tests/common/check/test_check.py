@@ -326,5 +326,6 @@ def test_the_command_says_where_why_and_how(
     assert facts["findings"][0]["path"] == str(sound / "alpha/train/good/2.png")
     assert run(["check", str(sound)]) == 1
     text = capsys.readouterr().out
-    assert f"alpha{os.sep}train{os.sep}good{os.sep}2.png  (unreadable-image)" in text
+    assert "error unreadable-image" in text
+    assert f"alpha{os.sep}train{os.sep}good{os.sep}2.png: a truncated" in text
     assert "mend: copy the file again" in text
