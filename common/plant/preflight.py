@@ -8,10 +8,11 @@ from pathlib import Path
 from common.check import CheckOptions
 from common.config import Settings
 from common.plant.connection import SECONDS
+from common.plant.preflight_credentials import check_authority, check_key
 from common.plant.preflight_data import check_data, check_weights, weigh
 from common.plant.preflight_findings import Preflight
 from common.plant.preflight_machine import check_cache, check_disk, check_memory
-from common.plant.preflight_server import check_authority, check_gateway, check_key
+from common.plant.preflight_server import check_gateway
 from common.plant.station_file import WEIGHT_WORDS, StationFile, read_station_file
 
 

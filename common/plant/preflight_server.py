@@ -1,27 +1,21 @@
-"""Preflight of the way to the server: the station's key, the authority, the gateway."""
+"""Preflight of the way to the server: the gateway is found, reached and the right one."""
 
 from __future__ import annotations
 
 import datetime as dt
 import email.utils
 import ipaddress
-import os
 import ssl
-import stat
-from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from common.check.findings import Kind
-from common.errors import InputError
-from common.plant.certificates import days_left, names_of, read_certificate
+from common.plant.certificates import names_of, read_certificate
 from common.plant.connection import SECONDS, Line, Unreachable, resolve, trusting, unverified
-from common.plant.key_list import WARNING_DAYS
+from common.plant.preflight_credentials import common_name, judge_dates
 from common.plant.preflight_findings import Preflight
 from common.plant.station_file import StationFile
-from common.plant.station_keys import fingerprint, read_station_key
 
 CLOCK_SECONDS: Final = 240.0
 """The server refuses what was signed 300 s before or after its own time."""
@@ -30,50 +24,6 @@ _CONTROL_PATH: Final = "/v1/control/preflight"
 _FLEET_PATH: Final = "/v1/fleet/preflight"
 """Paths that no server has: what is asked there does nothing."""
 
-_KEY: Final = Kind(
-    "station-key",
-    "error",
-    "the server knows a station by its key alone",
-    "copy station.key from the plant's key folder, stations/NAME, to this station",
-)
-_KEY_OPEN: Final = Kind(
-    "key-open-to-others",
-    "error",
-    "whoever can read the key can pass for this station",
-    "run `chmod 600` on it",
-)
-_OTHER_USER: Final = Kind(
-    "other-user",
-    "warning",
-    "what this user may read and write, the station's user may not, or the other way round",
-    "run the check again as the user that the station runs as",
-)
-_CA: Final = Kind(
-    "ca-file",
-    "error",
-    "without the authority's certificate the station cannot tell its server from a stranger",
-    "copy ca.crt from the plant's key folder to this station",
-)
-_EXPIRED: Final = Kind(
-    "certificate-expired",
-    "error",
-    "no station connects to a server whose certificate has expired",
-    "renew it with `fedpatchcore keys DIR --renew` and copy gateway.crt to the gateway; if the "
-    "date above is wrong, set this machine's clock",
-)
-_NOT_YET: Final = Kind(
-    "certificate-not-yet-valid",
-    "error",
-    "either this machine's clock is far behind, or the clock of the one that made the certificate "
-    "was far ahead",
-    "set this machine's clock (NTP); if it is right, renew the certificate",
-)
-_ENDING: Final = Kind(
-    "certificate-ending",
-    "warning",
-    "no station connects to a server whose certificate has expired",
-    "renew it in time with `fedpatchcore keys DIR --renew` and copy gateway.crt to the gateway",
-)
 _WRONG_CA: Final = Kind(
     "wrong-ca",
     "error",
@@ -154,47 +104,6 @@ _CLOCK: Final = Kind(
 )
 
 
-def check_key(file: StationFile, report: Preflight) -> None:
-    """The station's private key: of the right kind, and readable by its owner alone."""
-    try:
-        key = read_station_key(file.key)
-        facts = file.key.stat()
-    except (InputError, OSError) as error:
-        report.add(_KEY, file.key, str(error))
-        return
-    if not isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1 | ec.SECP521R1):
-        report.add(_KEY, file.key, f"a key on the curve {key.curve.name}; expected P-384")
-    mode = stat.S_IMODE(facts.st_mode)
-    if mode & 0o077:
-        report.add(_KEY_OPEN, file.key, f"mode {mode:03o}, expected 600")
-    if facts.st_uid != os.geteuid():
-        found = f"the key belongs to user {facts.st_uid}, this check ran as {os.geteuid()}"
-        report.add(_OTHER_USER, file.key, found)
-    report.facts["key"] = f"{key.curve.name} {fingerprint(key.public_key())}"
-
-
-def check_authority(file: StationFile, report: Preflight, now: dt.datetime) -> bool:
-    """The authority's certificate; returns whether a server can be checked against it."""
-    try:
-        certificate = read_certificate(file.ca)
-        trusting(file.ca)
-    except (InputError, OSError) as error:
-        report.add(_CA, file.ca, str(error))
-        return False
-    try:
-        basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-        is_authority = basic.ca
-    except x509.ExtensionNotFound:
-        is_authority = False
-    if not is_authority:
-        report.add(_CA, file.ca, "a certificate, but not an authority's")
-        return False
-    _judge_dates(certificate, file.ca, "the authority's certificate", report, now)
-    until = certificate.not_valid_after_utc
-    report.facts["authority"] = f"{_common_name(certificate.subject)}, until {until:%Y-%m-%d}"
-    return True
-
-
 def check_gateway(
     file: StationFile, report: Preflight, now: dt.datetime, seconds: float = SECONDS
 ) -> None:
@@ -227,7 +136,7 @@ def check_gateway(
             f"{dialled} ({peer.address}), {peer.tls}, certificate for {', '.join(names)} "
             f"until {until:%Y-%m-%d}"
         )
-        _judge_dates(peer.certificate, file.path, f"the certificate of {dialled}", report, now)
+        judge_dates(peer.certificate, file.path, f"the certificate of {dialled}", report, now)
         if RELAY_ADDRESS not in names:
             found = f"the certificate of {dialled} is for {', '.join(names)}; not {RELAY_ADDRESS}"
             report.add(_NO_RELAY_NAME, file.path, found)
@@ -287,7 +196,7 @@ def _explain(
     """Say what is wrong with a certificate that OpenSSL refused; its word is the last."""
     host, port = file.address
     before = len(report.findings)
-    _judge_dates(certificate, file.path, f"the certificate of {host}:{port}", report, now)
+    judge_dates(certificate, file.path, f"the certificate of {host}:{port}", report, now)
     names = names_of(certificate)
     if not any(_matches(name, host) for name in names):
         shown = ", ".join(names) or "no name at all"
@@ -296,7 +205,7 @@ def _explain(
     chain_is_sound = error.verify_code in _NOT_ABOUT_THE_CHAIN
     if len(report.findings) == before or not chain_is_sound:
         authority = read_certificate(file.ca)
-        theirs, ours = _common_name(certificate.issuer), _common_name(authority.subject)
+        theirs, ours = common_name(certificate.issuer), common_name(authority.subject)
         found = (
             f"{host}:{port} has a certificate by {theirs!r}, {file.ca} is {ours!r} "
             f"({error.verify_message})"
@@ -308,19 +217,6 @@ _NOT_ABOUT_THE_CHAIN: Final = frozenset({9, 10, 62, 64})
 """OpenSSL's codes for: not yet valid, expired, another host name, another IP address."""
 
 
-def _judge_dates(
-    certificate: x509.Certificate, place: Path, what: str, report: Preflight, now: dt.datetime
-) -> None:
-    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    clock = f"this machine's clock says {now:%Y-%m-%d %H:%M} UTC"
-    if now < start:
-        report.add(_NOT_YET, place, f"{what} is valid from {start:%Y-%m-%d %H:%M} UTC; {clock}")
-    elif now >= end:
-        report.add(_EXPIRED, place, f"{what} expired on {end:%Y-%m-%d %H:%M} UTC; {clock}")
-    elif (days := days_left(certificate, now)) <= WARNING_DAYS:
-        report.add(_ENDING, place, f"{what} expires in {days} days, on {end:%Y-%m-%d}")
-
-
 def _matches(name: str, host: str) -> bool:
     """Whether a certificate's name covers a host, for the explanation only."""
     try:
@@ -330,8 +226,3 @@ def _matches(name: str, host: str) -> bool:
     if name.startswith("*."):
         return name[2:].lower() == host.partition(".")[2].lower()
     return name.lower() == host.lower()
-
-
-def _common_name(name: x509.Name) -> str:
-    found = name.get_attributes_for_oid(x509.oid.NameOID.COMMON_NAME)
-    return str(found[0].value) if found else name.rfc4514_string()

@@ -20,8 +20,9 @@ from tls_servers import answer, certificate_file, http, tcp_server, tls_server
 
 from common.plant.gateway import Limits
 from common.plant.keys import Wanted, make_keys
+from common.plant.preflight_credentials import check_authority, check_key
 from common.plant.preflight_findings import Preflight
-from common.plant.preflight_server import check_authority, check_gateway, check_key
+from common.plant.preflight_server import check_gateway
 from common.plant.station_file import StationFile, read_station_file
 from common.plant.station_keys import fingerprint, private_openssh, read_station_key
 
