@@ -35,6 +35,8 @@ class Timing:
         something every 3 s, and a heartbeat every 17.5 to 22.5 s while it waits for its own
         ClientApp, whatever that computes (flwr 1.41); while it cannot reach the server, it
         tries at least every 20 s.
+    start : float
+        The same for its first word: a machine that is slow or busy takes long to start it.
     contact : float
         How old the server's last answer may be for the station to count as alive.
     first_wait, longest_wait : float
@@ -48,6 +50,7 @@ class Timing:
     """
 
     silent: float = 120.0
+    start: float = 300.0
     contact: float = 90.0
     first_wait: float = 5.0
     longest_wait: float = 60.0
@@ -152,12 +155,8 @@ class _Launcher:
                     # This process was stopped (a container paused): so was the SuperNode.
                     judged_from = now
                 looked = now
-                silent = now - max(judged_from, self._relay.last_sent or 0.0)
-                if silent > self._timing.silent:
-                    return (
-                        f"the SuperNode has sent nothing for {silent:.0f} s: it runs but works no "
-                        "longer (after an error that the server gave it), and is ended"
-                    )
+                if reason := self._silence(now, judged_from):
+                    return reason
                 if node.log.heartbeat_broken:
                     return (
                         "the SuperNode's heartbeat broke, so the server counts it as offline; "
@@ -168,6 +167,19 @@ class _Launcher:
         finally:
             for task in (ending, telling):
                 task.cancel()
+
+    def _silence(self, now: float, judged_from: float) -> str:
+        """Say that the SuperNode has been silent for too long, or nothing."""
+        sent = self._relay.last_sent
+        silent = now - max(judged_from, sent or 0.0)
+        if sent is None and silent > self._timing.start:
+            return f"the SuperNode has not turned to the server within {silent:.0f} s, and is ended"
+        if sent is not None and silent > self._timing.silent:
+            return (
+                f"the SuperNode has sent nothing for {silent:.0f} s: it runs but works no longer "
+                "(after an error that the server gave it), and is ended"
+            )
+        return ""
 
     def _note_contact(self, node: SuperNode, now: float) -> None:
         """Touch the file of health checks while the server serves this station."""

@@ -1,9 +1,9 @@
 """In the place of `flower-supernode`: does what the file beside its cache says, then the next.
 
 Each start takes one word from `plan` (the last one again and again):
-`talk` answers and asks without end, `mute` says a word and then nothing, `exit:CODE:LINE` prints
-and ends, `stubborn` talks and ignores SIGTERM, `family` talks and leaves a child in a session of
-its own, `broken-heartbeat` talks and prints what a real one does.
+`talk` answers and asks without end, `mute` says a word and then nothing, `dumb` says nothing at
+all, `exit:CODE:LINE` prints and ends, `stubborn` talks and ignores SIGTERM, `family` talks and
+leaves a child in a session of its own, `broken-heartbeat` talks and prints what a real one does.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ def main() -> None:
         _, code, line = word.split(":", 2)
         print(line, flush=True)
         sys.exit(int(code))
+    if word == "dumb":
+        time.sleep(600)
     if word == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if word == "family":

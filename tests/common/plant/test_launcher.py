@@ -29,8 +29,8 @@ from pathlib import Path
 from common.plant.launcher import Timing, run_station
 from common.plant.station_file import read_station_file
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="launcher: %(message)s")
-timing = Timing(silent=1.5, contact=1.0, first_wait=0.2, longest_wait=0.8, settled={settled},
-                tick=0.1, end=1.0)
+timing = Timing(silent=1.5, start={start}, contact=1.0, first_wait=0.2, longest_wait=0.8, tick=0.1,
+                settled={settled}, end=1.0)
 run_station(read_station_file(Path({file!r})), timing, [sys.executable, {fake!r}])
 """
 
@@ -53,10 +53,10 @@ class Bench:
 
     @contextlib.contextmanager
     def launcher(
-        self, *plan: str, settled: float = 600, **environment: str | None
+        self, *plan: str, settled: float = 600, start: float = 60, **environment: str | None
     ) -> Iterator[subprocess.Popen[bytes]]:
         (self.folder / "fake" / "plan").write_text("\n".join(plan))
-        code = STARTER.format(file=str(self.file), fake=str(FAKE), settled=settled)
+        code = STARTER.format(file=str(self.file), fake=str(FAKE), settled=settled, start=start)
         wanted = {**os.environ, "FAKE_FOLDER": str(self.folder / "fake"), **environment}
         with (self.folder / "launcher.log").open("ab") as log:
             process = subprocess.Popen(
@@ -193,6 +193,13 @@ def test_a_silent_one_is_ended_and_replaced(bench: Bench) -> None:
         assert 1.5 < bench.starts[1]["time"] - first["time"] < 12
         wait_for("contact again", lambda: bench.log.count("has taken this station") == 2)
     assert re.search(r"the SuperNode has sent nothing for \d+ s: it runs but works no", bench.log)
+
+
+def test_one_that_never_says_a_word_is_replaced(bench: Bench) -> None:
+    with bench.launcher("dumb", "talk", start=2.5):
+        wait_for("the second start", lambda: len(bench.starts) == 2)
+        assert bench.starts[1]["time"] - bench.starts[0]["time"] > 2
+    assert re.search(r"has not turned to the server within \d+ s", bench.log)
 
 
 def test_one_whose_heartbeat_broke_is_replaced(bench: Bench) -> None:
