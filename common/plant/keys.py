@@ -71,7 +71,7 @@ def make_keys(root: Path, wanted: Wanted, now: dt.datetime | None = None) -> lis
 
 def _has_keys(root: Path) -> bool:
     folder = KeyFolder(root)
-    marks = (folder.authority_key, folder.authority, *folder.server_certificates)
+    marks = (folder.authority_key, folder.authority, *folder.server_certificates, folder.members)
     return any(path.exists() for path in marks)
 
 
@@ -120,7 +120,8 @@ def _stations(folder: KeyFolder, wanted: Wanted) -> list[str]:
     """All that are to have a key; the usual ones only where a plant is made for the first time."""
     known = folder.station_names()
     ends = (folder.authority, *folder.server_certificates)
-    first_time = not known or not any(path.exists() for path in ends)
+    cut_off = folder.authority_key.exists() and not any(path.exists() for path in ends)
+    first_time = not known or cut_off
     usual = DEFAULT_STATIONS if first_time else ()
     return sorted({*known, *(usual if wanted.stations is None else wanted.stations)})
 

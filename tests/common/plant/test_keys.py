@@ -343,6 +343,21 @@ def test_a_new_authority_reaches_everyone_and_keeps_the_stations_keys(root: Path
     assert problems(root) == []
 
 
+def test_everything_but_the_stations_keys_may_be_made_anew(root: Path) -> None:
+    # What an administrator does after the server's keys have leaked.
+    before = contents(root)
+    for name in before:
+        if not name.endswith((".pub", "station.key")):
+            (root / name).unlink()
+    make_keys(root, Wanted(renew=True, gateway=("g",)))
+    after = contents(root)
+    kept = {name for name in before if name.endswith((".pub", "station.key"))}
+    assert {name for name in after if after[name] == before.get(name)} == kept
+    assert set(after) == set(before)
+    assert names_of(read_certificate(root / "gateway/gateway.crt"))[0] == "g"
+    assert problems(root) == []
+
+
 def test_a_lost_authority_certificate_is_made_again_from_its_key(root: Path) -> None:
     (root / "ca.crt").unlink()
     old = root / "stations/north/ca.crt"
