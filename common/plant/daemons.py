@@ -62,7 +62,7 @@ def superlink(keys: Path, state: Path, host: str, port: int) -> Daemon:
     """
     key, certificate = keys / "superlink.key", keys / "superlink.crt"
     _check_files(keys, private=("superlink.key", "executor.secret"))
-    _check_certificate(certificate)
+    require_valid(certificate)
     if not same_key(read_certificate(certificate), read_private_key(key)):
         raise InputError(
             f"{certificate}: was not made for {key}; give the pair that belongs together"
@@ -148,7 +148,13 @@ def _check_files(keys: Path, private: Sequence[str]) -> None:
             )
 
 
-def _check_certificate(path: Path) -> None:
+def require_valid(path: Path) -> None:
+    """Refuse a server's certificate that is expired or not yet valid.
+
+    Raises
+    ------
+    InputError
+    """
     certificate, now = read_certificate(path), dt.datetime.now(dt.UTC)
     if now > certificate.not_valid_after_utc:
         raise InputError(

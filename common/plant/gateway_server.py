@@ -8,6 +8,7 @@ import contextlib
 import logging
 import socket
 import ssl
+import stat
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from common.errors import InputError
+from common.plant.daemons import require_valid
 from common.plant.gateway import Gateway, Limits
 
 DEFAULT_PORT: Final = 9443
@@ -166,6 +168,12 @@ def _check_files(keys: Path) -> None:
             f"{keys}: gateway.crt and gateway.key cannot be used together ({error}); expected "
             "the pair that `fedpatchcore keys` made, readable for this user"
         ) from error
+    if (mode := (keys / "gateway.key").stat().st_mode) & 0o077:
+        raise InputError(
+            f"{keys / 'gateway.key'}: can be read by others (mode {stat.S_IMODE(mode):o}); make it "
+            f"private: chmod 600 {keys / 'gateway.key'}"
+        )
+    require_valid(keys / "gateway.crt")
 
 
 def _listen(host: str, port: int) -> socket.socket:

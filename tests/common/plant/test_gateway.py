@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import hashlib
 import os
 import re
@@ -370,3 +371,9 @@ def test_what_cannot_be_used_is_said_in_one_line(
         (mixed / name).write_bytes((keys / "gateway" / name).read_bytes())
     (mixed / "gateway.key").write_bytes((keys / "server" / "superlink.key").read_bytes())
     assert "cannot be used together" in said(mixed)
+    (mixed / "gateway.key").write_bytes((keys / "gateway" / "gateway.key").read_bytes())
+    (mixed / "gateway.key").chmod(0o644)
+    assert "can be read by others (mode 644)" in said(mixed)
+    old, long_ago = tmp_path / "old", dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    make_keys(old, Wanted(stations=["clips"], days=30), long_ago)
+    assert "expired on 2020-01-31" in said(old / "gateway")
