@@ -20,7 +20,7 @@ def check(
     path: Annotated[
         Path | None,
         typer.Argument(
-            metavar="DATA | [FILE]",
+            metavar="DATA|FILE",
             help="Data folder, AutoVI or MVTec layout; with --station a station file, or the "
             "folder of station.toml (default: this one).",
         ),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def keys(
     folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Folder of the plant's keys.")
+        Path, typer.Argument(metavar="DIR", help="Folder of the plant's keys.")
     ] = Path("keys"),
     station: Annotated[
         list[str] | None,
