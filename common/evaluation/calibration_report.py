@@ -175,7 +175,8 @@ def promise_notice(thresholds: Mapping[str, Threshold | None]) -> list[str]:
     )
     return [
         f"too few held-out images to promise {target:.1%} false alarms; promised are {each}. It "
-        f"takes {needed} a category: more good training images or a higher calibration-fraction"
+        f"takes {needed} a category: more good training images or a higher calibration-fraction "
+        "(`fedpatchcore check` says how many)"
     ]
 
 
