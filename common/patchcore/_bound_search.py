@@ -1,18 +1,24 @@
-"""Exact nearest neighbours through a filter: products rule rows out, float64 measures the rest."""
+"""Exact nearest neighbours through a filter: products rule rows out, float64 measures the rest.
+
+The bound by principal components leaves few rows with pretrained features, and all of them with
+noise; the products may be bfloat16 ones where the processor is fast at them (see `_products`).
+Both are safe against rounding, so they decide the time and never the result.
+"""
 
 from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from queue import Empty, SimpleQueue
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from common.patchcore._blas import one_blas_thread, usable_threads
 from common.patchcore._filters import Filter, FrameFilter, fit_principal
 from common.patchcore._frame import Tolerance, fit_frame
 from common.patchcore._kernels import summation_plan
+from common.patchcore._products import Products, fast_bfloat16, one_torch_thread
 from common.patchcore._search_kernels import search
 
 _QUERIES = 512
@@ -28,19 +34,19 @@ _SCAN = 0.2  # looking at one product
 _WORTH = 0.8  # of the plain cost: a new table must gain something for certain
 _FETCH = 50.0  # reaching a row
 _NUMBER = 0.25  # each of the numbers to be compared with it
+_COMPARED = 256  # numbers after which most rows are known to be too far
 
 
 class _Table:
     """The bank's vectors under one filter, as the products need them."""
 
-    def __init__(self, rows: NDArray[np.float32], chosen: Filter) -> None:
-        self.filter = chosen
-        self.vectors, norms, drifts = chosen.vectors(rows)
-        self.vectors *= -2  # exact
+    def __init__(self, rows: NDArray[np.float32], chosen: Filter, bfloat16: bool) -> None:
+        self.filter, self.part = chosen, _ROWS
+        vectors, norms, drifts = chosen.vectors(rows)
+        self.products = Products(vectors, norms, drifts, self.part, bfloat16)
         self.offsets = (norms**2).astype(np.float32)
         self.most = float(norms.max()) * (1 + 1e-6)
         self.drift = float(drifts.max())
-        self.tolerance = Tolerance.of(chosen.width)
 
 
 class BoundSearch:
@@ -50,14 +56,21 @@ class BoundSearch:
     ----------
     rows : array of shape (m, d), float32, C-contiguous, finite
     threads : int, optional
+    bfloat16 : bool, optional
+        Number format of the products; by default what the processor is faster at.
 
     Notes
     -----
-    Memory beside the rows: one float32 copy of them in the frame, a share (p + 1) / d of another
-    once the bound by p principal components is in use, and about 10 MB a thread.
+    Memory beside the rows: one copy of them in the frame, a share (p + 1) / d of another once the
+    bound by p principal components is in use (half of both in bfloat16), and about 10 MB a thread.
     """
 
-    def __init__(self, rows: NDArray[np.float32], threads: int | None = None) -> None:
+    def __init__(
+        self,
+        rows: NDArray[np.float32],
+        threads: int | None = None,
+        bfloat16: bool | None = None,
+    ) -> None:
         m, d = rows.shape
         self.rows = rows
         self.threads = usable_threads(threads)
@@ -67,12 +80,14 @@ class BoundSearch:
         # Float32 differences of the rows as they are must neither overflow nor lose their digits.
         usual = 2.0**-60 <= self.frame.scale <= 2.0**60 and np.abs(self.frame.mean).max() < 2.0**60
         self.direct_scale = np.float32(self.frame.scale if usual else 0)
-        self.plain = _Table(rows, FrameFilter(self.frame))
+        self.bfloat16 = fast_bfloat16() if bfloat16 is None else bfloat16
+        self.plain = _Table(rows, FrameFilter(self.frame), self.bfloat16)
+        self.product = _PRODUCT * self.plain.products.cost
         self.bound: _Table | None = None
-        self.spaces: SimpleQueue[NDArray[np.float32]] = SimpleQueue()
         self.work = 0
         # The share of rows left from which on the plain products cost less than measuring them.
-        self.worth_measuring = d * _PRODUCT / (_FETCH + _NUMBER * d)
+        self.measuring = _FETCH + _NUMBER * min(d, _COMPARED)
+        self.worth_measuring = d * self.product / self.measuring
         self.tried = m < 1024 or d < 128
 
     def nearest(
@@ -80,7 +95,7 @@ class BoundSearch:
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return squared distances and indices, both (q, k), nearest first."""
         self.work += len(queries) * self.rows.size
-        with one_blas_thread(), np.errstate(invalid="ignore", over="ignore"):
+        with one_blas_thread(), one_torch_thread(), np.errstate(invalid="ignore", over="ignore"):
             if not self.tried and self.work >= _TRIAL_WORK and len(queries) >= _TRIAL_QUERIES:
                 self.tried = True
                 sample = queries[:: len(queries) // _TRIAL_QUERIES]
@@ -128,7 +143,7 @@ class BoundSearch:
             for block in blocks:
                 work(block)
         else:
-            with ThreadPoolExecutor(self.threads) as workers:
+            with ThreadPoolExecutor(self.threads, initializer=_use_one_thread) as workers:
                 list(workers.map(work, blocks))
         return np.flatnonzero(left > most)
 
@@ -143,28 +158,22 @@ class BoundSearch:
     ) -> None:
         """Go through one table for one block of queries, counting the rows left for each."""
         vectors, norms, drifts = table.filter.vectors(queries)
-        try:
-            flat = self.spaces.get_nowait()  # used again and again: fresh pages cost time
-        except Empty:
-            flat = np.empty(0, dtype=np.float32)
-        if len(flat) < len(queries) * _ROWS:
-            flat = np.empty(len(queries) * _ROWS, dtype=np.float32)
-        for begin in range(0, len(self.rows), _ROWS):
-            part = table.vectors[begin : begin + _ROWS]
-            products = flat[: len(queries) * len(part)].reshape(len(queries), len(part))
-            np.matmul(vectors, part.T, out=products)
+        prepared = table.products.prepare(vectors, norms, drifts)
+        for number, begin in enumerate(range(0, len(self.rows), table.part)):
+            products, halves = table.products(prepared, number)
             search(
                 queries,
                 norms,
                 drifts + table.drift,
                 products,
-                table.offsets[begin : begin + _ROWS],
+                halves,
+                table.offsets[begin : begin + table.part],
                 table.most,
                 self.rows,
                 begin,
                 self.plan,
                 self.frame.scale**2,
-                table.tolerance.product,
+                table.products.error,
                 self.direct,
                 self.direct_scale,
                 most_left,
@@ -172,7 +181,6 @@ class BoundSearch:
                 squared,
                 indices,
             )
-        self.spaces.put(flat)
 
     def _choose_filter(self, queries: NDArray[np.float32], k: int) -> None:
         """Count what each filter would leave to be measured, and keep the cheapest.
@@ -185,7 +193,7 @@ class BoundSearch:
         counts = [count for count in _TRIAL_COMPONENTS if count < min(d // 2, m)]
         principal = fit_principal(self.rows, self.frame, counts[-1])
         sample = np.ascontiguousarray(self.rows[:: max(1, m // _TRIAL_ROWS)])
-        plain = d * _PRODUCT + _SCAN
+        plain = d * self.product + _SCAN
         best, cheapest = 0, plain * _WORTH
         for count in counts:
             chosen = principal.leading(count)
@@ -195,9 +203,13 @@ class BoundSearch:
             reach = farthest + slips + drifts.max()
             left = (squared <= (reach**2)[:, None]).mean(axis=1)
             failed = left > self.worth_measuring
-            rest = np.where(failed, plain, left * (_FETCH + _NUMBER * d)).mean()
-            cost = (count + 1) * _PRODUCT + _SCAN + float(rest)
+            rest = np.where(failed, plain, left * self.measuring).mean()
+            cost = (count + 1) * self.product + _SCAN + float(rest)
             if cost < cheapest:
                 best, cheapest = count, cost
         if best:
-            self.bound = _Table(self.rows, principal.leading(best))
+            self.bound = _Table(self.rows, principal.leading(best), self.bfloat16)
+
+
+def _use_one_thread() -> None:
+    torch.set_num_threads(1)

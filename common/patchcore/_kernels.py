@@ -139,26 +139,6 @@ def lowest_sum(products: NDArray[np.float32], offsets: NDArray[np.float32]) -> n
     return np.int32(lowest ^ np.int32((lowest >> np.int32(31)) & magnitude)).view(np.float32)
 
 
-@compiled(I64(array(F32, 1), array(F32, 1), F32, I64), internal=True)
-def next_within(
-    products: NDArray[np.float32], offsets: NDArray[np.float32], limit: np.float32, begin: int
-) -> int:
-    """Return the first place from `begin` on where the sum is at most `limit`, or the length."""
-    end = products.shape[0]
-    start = begin
-    while start < end:
-        stop = min(start + 32, end)
-        count = np.int32(0)
-        for j in range(start, stop):
-            count = np.int32(count + np.int32(products[j] + offsets[j] <= limit))
-        if count > 0:
-            for j in range(start, stop):
-                if products[j] + offsets[j] <= limit:
-                    return j
-        start = stop
-    return end
-
-
 @compiled(I64(array(F32, 1), array(F32, 1), F32), internal=True)
 def count_within(
     products: NDArray[np.float32], offsets: NDArray[np.float32], limit: np.float32
@@ -168,6 +148,25 @@ def count_within(
     for j in range(products.shape[0]):
         count = np.int32(count + np.int32(products[j] + offsets[j] <= limit))
     return np.int64(count)
+
+
+@compiled(I64(array(F32, 1), array(F32, 1), F32, I64), internal=True)
+def next_within(
+    products: NDArray[np.float32], offsets: NDArray[np.float32], limit: np.float32, begin: int
+) -> int:
+    """Return the first place from `begin` on where the sum is at most `limit`, or the length."""
+    # Slices, since the compiler makes vector instructions only of loops that begin at 0.
+    end = products.shape[0]
+    start = begin
+    while start < end:
+        stop = min(start + 128, end)
+        some, more = products[start:stop], offsets[start:stop]
+        if count_within(some, more, limit) > 0:
+            for j in range(stop - start):
+                if some[j] + more[j] <= limit:
+                    return start + j
+        start = stop
+    return end
 
 
 @compiled(F32(F64), internal=True)

@@ -15,15 +15,16 @@ from common.patchcore._kernels import (
     SLACK,
     array,
     count_within,
-    lowest_sum,
     next_within,
     product_limit,
     round_up,
     squared_distance,
 )
+from common.patchcore._products_kernels import U16, sums_of_floats, sums_of_halves
 
 #: Norm in the frame from which on a query is so far out that float32 says nothing about it.
 FAR = 1e6
+_CHUNK = 256
 
 
 @compiled(F32(array(F32, 1), array(F32, 1), F32), fastmath=True, internal=True)
@@ -84,6 +85,7 @@ def _insert(
         array(F64, 1),
         array(F64, 1),
         array(F32, 2),
+        array(U16, 2),
         array(F32, 1),
         F64,
         array(F32, 2),
@@ -104,6 +106,7 @@ def search(
     norms: NDArray[np.float64],
     drifts: NDArray[np.float64],
     products: NDArray[np.float32],
+    halves: NDArray[np.uint16],
     offsets: NDArray[np.float32],
     most: float,
     rows: NDArray[np.float32],
@@ -120,7 +123,8 @@ def search(
 ) -> None:
     """Merge a block of bank rows into the nearest rows found so far.
 
-    `products[i, j] + offsets[j]` is the filter's value of query i and `rows[begin + j]`. First
+    `products[i, j] + offsets[j]` is the filter's value of query i and `rows[begin + j]`; bfloat16
+    products come as `halves`, and `products` is empty then. First
     the most promising row of each of k parts is measured, so that the limit is tight from the
     start; then every row that the filter cannot rule out, unless a float32 sum of squared
     differences rules it out (`direct_scale` 0: no such sums). `left` counts the rows that the
@@ -130,7 +134,12 @@ def search(
     scratch = np.empty(SCRATCH)
     n = offsets.shape[0]
     k = values.shape[1]
-    part = (n + k - 1) // k
+    # Chunks whose smallest sum exceeds the limit, nearly all of them, are not looked at again.
+    width = min(_CHUNK, (n + k - 1) // k)
+    chunks = (n + width - 1) // width
+    sums = np.empty(n, dtype=np.float32)
+    zeros = np.zeros(width, dtype=np.float32)
+    lowest = np.empty(chunks, dtype=np.float32)
     for i in range(queries.shape[0]):
         if left[i] > most_left:
             continue
@@ -139,36 +148,58 @@ def search(
                 exact = squared_distance(queries[i], rows[begin + j], plan, scratch)
                 _insert(values[i], indices[i], exact, begin + j)
             continue
+        for c in range(chunks):
+            start = c * width
+            stop = min(start + width, n)
+            part, added = sums[start:stop], offsets[start:stop]
+            if products.shape[0] > 0:
+                lowest[c] = sums_of_floats(products[i, start:stop], added, part)
+            else:
+                lowest[c] = sums_of_halves(halves[i, start:stop], added, part)
         worst = values[i, k - 1]
         limit = product_limit(worst * squared_scale, norms[i], most, product, drifts[i])
-        for start in range(0, n, part):
-            stop = min(start + part, n)
-            lowest = lowest_sum(products[i, start:stop], offsets[start:stop])
-            if lowest <= limit:
-                j = start + next_within(products[i, start:stop], offsets[start:stop], lowest, 0)
+        for p in range(k):
+            first, last = p * chunks // k, (p + 1) * chunks // k
+            best = first
+            for c in range(first, last):
+                if lowest[c] < lowest[best]:
+                    best = c
+            if first < last and lowest[best] <= limit:
+                start = best * width
+                part = sums[start : min(start + width, n)]
+                j = start + next_within(part, zeros[: part.shape[0]], lowest[best], 0)
                 exact = squared_distance(queries[i], rows[begin + j], plan, scratch)
                 _insert(values[i], indices[i], exact, begin + j)
         worst = values[i, k - 1]
         limit = product_limit(worst * squared_scale, norms[i], most, product, drifts[i])
-        left[i] += count_within(products[i], offsets, limit)
+        for c in range(chunks):
+            if lowest[c] <= limit:
+                part = sums[c * width : min((c + 1) * width, n)]
+                left[i] += count_within(part, zeros[: part.shape[0]], limit)
         if left[i] > most_left:
             continue
         direct_limit = _direct_limit(worst * squared_scale, direct)
-        j = next_within(products[i], offsets, limit, 0)
-        while j < n:
-            index = begin + j
-            known = False
-            for p in range(k):
-                known |= indices[i, p] == index
-            if not known and (
-                direct_scale == 0
-                or _direct_within(queries[i], rows[index], direct_scale, direct_limit)
-            ):
-                exact = squared_distance(queries[i], rows[index], plan, scratch)
-                _insert(values[i], indices[i], exact, index)
-                if values[i, k - 1] < worst:
-                    worst = values[i, k - 1]
-                    scaled = worst * squared_scale
-                    limit = product_limit(scaled, norms[i], most, product, drifts[i])
-                    direct_limit = _direct_limit(scaled, direct)
-            j = next_within(products[i], offsets, limit, j + 1)
+        for c in range(chunks):
+            if lowest[c] > limit:
+                continue
+            start = c * width
+            part = sums[start : min(start + width, n)]
+            none = zeros[: part.shape[0]]
+            j = next_within(part, none, limit, 0)
+            while j < part.shape[0]:
+                index = begin + start + j
+                known = False
+                for p in range(k):
+                    known |= indices[i, p] == index
+                if not known and (
+                    direct_scale == 0
+                    or _direct_within(queries[i], rows[index], direct_scale, direct_limit)
+                ):
+                    exact = squared_distance(queries[i], rows[index], plan, scratch)
+                    _insert(values[i], indices[i], exact, index)
+                    if values[i, k - 1] < worst:
+                        worst = values[i, k - 1]
+                        scaled = worst * squared_scale
+                        limit = product_limit(scaled, norms[i], most, product, drifts[i])
+                        direct_limit = _direct_limit(scaled, direct)
+                j = next_within(part, none, limit, j + 1)

@@ -61,6 +61,7 @@ def banks_and_queries(draw: st.DrawFn) -> tuple[NDArray[np.float32], NDArray[np.
     components=st.sampled_from([0, 1, 5, 40]),
     share=st.sampled_from([0.0, 0.1, 1.0]),
     threads=st.sampled_from([1, 2]),
+    bfloat16=st.booleans(),
 )
 def test_every_way_equals_the_slow_twin(
     data: tuple[NDArray[np.float32], NDArray[np.float32]],
@@ -68,12 +69,13 @@ def test_every_way_equals_the_slow_twin(
     components: int,
     share: float,
     threads: int,
+    bfloat16: bool,
 ) -> None:
     rows, queries = data
     k = min(k, len(rows))
-    search = BoundSearch(rows, threads)
+    search = BoundSearch(rows, threads, bfloat16)
     if components and components < rows.shape[1]:
-        search.bound = _Table(rows, fit_principal(rows, search.frame, components))
+        search.bound = _Table(rows, fit_principal(rows, search.frame, components), bfloat16)
         search.worth_measuring = share
     expected = slow_twin(rows, queries, k)
     assert_same(search.nearest(queries, k), expected)
@@ -103,6 +105,7 @@ def test_blocks_and_trial_change_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     for n_queries, n_rows in ((1, 7), (64, 500), (1000, 20_000)):
         monkeypatch.setattr(_bound_search, "_QUERIES", n_queries)
         monkeypatch.setattr(_bound_search, "_ROWS", n_rows)
+        search = BoundSearch(rows, 2)
         assert_same(search.nearest(queries[:70], 3), (expected[0][:70], expected[1][:70]))
 
 
