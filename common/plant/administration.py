@@ -14,7 +14,7 @@ from typing import Any, Final
 from common.config import Settings
 from common.errors import InputError, RunError
 from common.flower_run import Flwr, Listener, longest_run
-from common.plant.control import Control, RegisteredNode, connected, der_of
+from common.plant.control import REMOVED, Control, RegisteredNode, connected, der_of
 from common.processes import flower_environment
 
 CONNECTION: Final = "plant"
@@ -104,13 +104,14 @@ def register(plant: Plant, remove: Sequence[str] = ()) -> dict[str, str]:
             "next `plant register` lets the station in again"
         )
     with plant.control() as control:
-        nodes = control.nodes()
-        done = {name: _admit(control, nodes, name, path) for name, path in members.items()}
+        known = control.nodes()
+        done = {name: _admit(control, known, name, path) for name, path in members.items()}
+        nodes = [node for node in known if node.status != REMOVED]
         for name in remove:
             own = [node for node in nodes if node.name == name]
             if not own:
-                known = ", ".join(node.name for node in nodes) or "none"
-                raise InputError(f"--remove {name}: no station of this name; registered: {known}")
+                names = ", ".join(node.name for node in nodes) or "none"
+                raise InputError(f"--remove {name}: no station of this name; registered: {names}")
             for node in own:
                 control.unregister(node.node_id)
             done[name] = "removed"
@@ -120,6 +121,12 @@ def register(plant: Plant, remove: Sequence[str] = ()) -> dict[str, str]:
 def _admit(control: Control, nodes: Sequence[RegisteredNode], name: str, path: Path) -> str:
     key = der_of(path)
     for node in nodes:
+        if node.key == key and node.status == REMOVED:
+            raise RunError(
+                f"{path}: this key was removed before, and Flower takes no key twice; delete it "
+                "at the station and here, and make a new one: `fedpatchcore keys DIR --station "
+                f"{name}`"
+            )
         if node.key == key and node.name == name:
             return "known already"
         if node.key == key:
@@ -127,7 +134,7 @@ def _admit(control: Control, nodes: Sequence[RegisteredNode], name: str, path: P
                 f"{path}: this key is registered as {node.name!r}; a station has one name: rename "
                 "the file, or remove the old name with --remove and register again"
             )
-    if any(node.name == name for node in nodes):
+    if any(node.name == name and node.status != REMOVED for node in nodes):
         raise RunError(
             f"{path}: {name} is registered with another key; if the station has a new one, remove "
             f"the old: delete the file for a moment, `plant register --remove {name}`, put it back"
@@ -137,14 +144,14 @@ def _admit(control: Control, nodes: Sequence[RegisteredNode], name: str, path: P
 
 
 def stations(plant: Plant) -> list[RegisteredNode]:
-    """List the stations that the SuperLink knows.
+    """List the stations that the SuperLink lets in.
 
     Raises
     ------
     RunError
     """
     with plant.control() as control:
-        return control.nodes()
+        return [node for node in control.nodes() if node.status != REMOVED]
 
 
 def runs(plant: Plant, run_id: str | None = None) -> list[dict[str, Any]]:

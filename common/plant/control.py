@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -30,7 +31,8 @@ from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpI
 from common.errors import RunError
 from common.plant.station_keys import read_public_key
 
-_UNREGISTERED = "unregistered"
+REMOVED: Final = "unregistered"
+"""Status of a station that was let out again; Flower never takes its key a second time."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class RegisteredNode:
     name : str
         Under which it was registered; may be empty.
     status : str
-        `registered` (never seen), `online` or `offline`.
+        `registered` (never seen), `online`, `offline` or `unregistered`.
     since : str
         ISO time at which that began; empty if unknown.
     key : bytes
@@ -65,7 +67,7 @@ class Control:
         self._client, self._address = client, address
 
     def nodes(self) -> list[RegisteredNode]:
-        """All stations that are registered, in order of name.
+        """All stations that are or ever were registered, in order of name.
 
         Raises
         ------
@@ -83,7 +85,6 @@ class Control:
                 _der_of_pem(node.public_key),
             )
             for node in answer.nodes_info
-            if node.status not in (_UNREGISTERED, "deleted")
         ]
         return sorted(nodes, key=lambda node: (node.name, node.node_id))
 
