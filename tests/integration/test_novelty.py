@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from local_grid import Finished, run_local, small_settings
 from PIL import Image
 from station_folders import real_nodes
 
+from common.cli import run
 from common.patchcore import PatchCore
 
 pytestmark = pytest.mark.usefixtures("flower_task")
@@ -80,7 +82,9 @@ def test_what_one_station_learnt_the_next_run_brings_to_all(plant: Path, plain_f
     assert after.stations["north"].thresholds["plate"]["held_out_images"] == 6
 
 
-def test_drift_is_told_for_the_station_that_has_it(plant: Path, plain_files: None) -> None:
+def test_drift_is_told_for_the_station_that_has_it(
+    plant: Path, plain_files: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Good parts of the day that look otherwise than the calibration's, at one of two stations."""
     for number in range(20):
         draw(plant / f"south/plate/test/good/1{number:02d}.png", 700 + number, spotted=True)
@@ -100,3 +104,29 @@ def test_drift_is_told_for_the_station_that_has_it(plant: Path, plain_files: Non
     merged = saved["north"]["calibration"]["plate"] + saved["south"]["calibration"]["plate"]
     assert sorted(merged) == done.model["calibration"]["plate"]
     assert done.model["coreset_projection"] == {"components": 16, "seed": 42}
+
+    # And at the station itself: its own threshold, its own calibration.
+    capsys.readouterr()
+    assert run(["show", str(done.folder)]) == 0
+    own = saved["south"]["thresholds"]["plate"]
+    text = capsys.readouterr().out
+    assert f"{own['value']:.4g}, promises 14.3% from 6 images" in text
+    out = plant.parent / "check"
+    arguments = ["evaluate", str(done.folder), str(plant / "south"), "--out", str(out)]
+    assert run([*arguments, "--station", "sough"]) == 2
+    assert "it knows: north, south" in capsys.readouterr().err
+    for station in ([], ["--station", "south"]):
+        assert run([*arguments, *station]) == 0
+        (path,) = out.glob("evaluation/metrics/*/plate/metrics.json")
+        threshold = json.loads(path.read_text())["threshold"]
+        notices = json.loads((out / "run.json").read_text())["notices"]
+        chosen = own if station else done.model["thresholds"]["plate"]
+        assert threshold["value"] == chosen["value"]
+        assert threshold["held_out_images"] == (6 if station else 12)
+        assert threshold["drift"]["verdict"] == "refit"
+        assert any("south's own threshold" in notice for notice in notices) == bool(station)
+    image = plant / "south/plate/test/good/000.png"
+    arguments = ["inspect", str(done.folder), str(image), "--out", str(plant.parent / "judged")]
+    assert run([*arguments, "--station", "south"]) == 0
+    (entry,) = json.loads((plant.parent / "judged/results.json").read_text())
+    assert (entry["threshold"], entry["category"]) == (own["value"], "plate")
