@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check format bench report clean
+.PHONY: setup demo test check format bench report clean \
+	plant-up plant-run plant-status plant-logs plant-down plant-clean
 
 setup: $(READY)
 
@@ -37,6 +38,11 @@ bench: $(READY)
 RUNS ?= outputs
 report: $(READY)
 	$(BIN)/fedpatchcore report $(RUNS) --out $(RUNS)
+
+# A plant in containers: needs Docker alone. deploy/plant.sh says what each does and may be given,
+# as `make plant-run SET="global-bank-size=5000"`.
+plant-up plant-run plant-status plant-logs plant-down plant-clean:
+	@deploy/plant.sh $(@:plant-%=%)
 
 clean:
 	rm -rf $(VENV) outputs build dist
