@@ -217,9 +217,13 @@ def test_a_plant_of_real_processes(
     assert any("used 2 of 3, failed clips" in notice for notice in done.run["notices"])
 
 
-def _comparable(done: Finished) -> dict[str, dict[str, Any]]:
-    """Metrics without the two words in which a plant and its simulation differ."""
-    return {
+def _comparable(done: Finished) -> Any:
+    """Metrics without the words in which a plant and its simulation differ."""
+    told = {
         category: {key: value for key, value in told.items() if key not in ("method", "weights")}
         for category, told in done.metrics.items()
     }
+    text = json.dumps(told)
+    for number, name in enumerate(STATIONS):
+        text = text.replace(name, f"station-{number}")
+    return json.loads(text)
