@@ -11,7 +11,6 @@ from typing import Final
 
 from common.errors import InputError, RunError
 from common.plant.daemons import RUNS_VARIABLE
-from common.run_output import move_aside
 
 DEFAULT_RUNS: Final = "~/.fedpatchcore/runs"
 
@@ -45,6 +44,8 @@ def fetch_result(run_id: str, out: Path, runs: Path) -> Path:
     RunError
         If it cannot be copied.
     """
+    from common.run_output import move_aside  # brings matplotlib along
+
     if not re.fullmatch("[0-9]{1,20}", run_id):
         raise InputError(f"run id {run_id!r}: expected digits, as `fedpatchcore plant run` prints")
     source = runs / run_id
