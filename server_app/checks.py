@@ -24,6 +24,7 @@ from common.messages import (
 from common.patchcore.feature_space import FeatureSpace
 from common.patchcore.model_store import SHARED
 from common.records import HEADER_BYTES, MalformedReplyError
+from common.wire_rows import SCALE_ROWS
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -98,7 +99,8 @@ def most_row_bytes(budgets: Mapping[str, int], parts: int, shape: tuple[int, str
     """Most bytes that one part of a station's rows can take, headers included."""
     dim, dtype = shape
     rows = sum(-(-budget // parts) for budget in budgets.values())
-    return rows * dim * np.dtype(dtype).itemsize + len(budgets) * HEADER_BYTES
+    size = rows * dim * np.dtype(dtype).itemsize
+    return size + len(budgets) * (HEADER_BYTES + SCALE_ROWS * dim)
 
 
 def check_build_reply(

@@ -30,6 +30,7 @@ from common.messages import (
 from common.patchcore.feature_space import FeatureSpace
 from common.patchcore.local_bank import Distances
 from common.records import BANK, COUNTS, MalformedReplyError, select_prefix, take_arrays
+from common.wire_rows import from_wire, row_dtype, settle, to_wire
 from server_app.admission import Admission
 from server_app.aggregation import AGGREGATIONS, as_rows, joined, owners_of
 from server_app.checks import (
@@ -222,15 +223,16 @@ class FederatedCoreset(Strategy):
         plan = self.outcome.plan
         budgets = plan.budgets_of(sender.name)
         parts = self._parts_of(sum(budgets.values()))
-        shape = (self.outcome.feature_dim, self.settings.wire_dtype)
+        wire = self.settings.wire_dtype
+        shape = (self.outcome.feature_dim, row_dtype(wire).name)
         try:
             taken = take_arrays(
                 answer.content,
                 names=[f"{BANK}/{name}" for name in budgets],
-                max_bytes=most_row_bytes(budgets, parts, shape),
+                max_bytes=most_row_bytes(budgets, parts, (shape[0], wire)),
                 copy=False,
             )
-            rows = select_prefix(BANK, taken)
+            rows = from_wire(select_prefix(BANK, taken), wire)
             check_build_reply(
                 reply,
                 rows,
@@ -241,7 +243,7 @@ class FederatedCoreset(Strategy):
                 part=answer.part,
                 parts=parts,
             )
-        except MalformedReplyError as error:
+        except (MalformedReplyError, ValueError) as error:
             sender.leave("refused", f"sent an unusable bank: {error}")
             return None
         sender.rows_sent += sum(len(part) for part in rows.values())
@@ -275,7 +277,8 @@ class FederatedCoreset(Strategy):
             min_share=self.settings.min_station_share,
         )
         owners = np.asarray(stations)[owners_of(indices, [len(bank) for bank in banks])]
-        self.outcome.banks[name] = GlobalBank(as_rows(banks, indices), owners)
+        rows = settle(as_rows(banks, indices), self.settings.wire_dtype)
+        self.outcome.banks[name] = GlobalBank(rows, owners)
 
     # ---------------------------------------------------------------- evaluate
 
@@ -295,7 +298,7 @@ class FederatedCoreset(Strategy):
             bank_parts=parts if parts > 1 else 0,
             score_images=self.settings.evaluation == "stations",
         )
-        along = rows if parts == 1 else {}
+        along = to_wire(rows, self.settings.wire_dtype) if parts == 1 else {}
         requests = [Request(p, facts, along) for p in self.outcome.roster.used()]
         self._say(f"{len(requests)} stations score their own images")
         return self._post.messages(MessageType.EVALUATE, requests)
@@ -348,6 +351,7 @@ class FederatedCoreset(Strategy):
         """Have every station store the global bank, part by part."""
         for part in range(parts):
             rows = {name: part_of_rows(r, part, parts) for name, r in self.outcome.rows.items()}
+            rows = to_wire(rows, self.settings.wire_dtype)
             facts = BankPart(round=server_round, part=part, parts=parts)
             requests = [Request(p, facts, rows, part) for p in self.outcome.roster.used()]
             for answer in self._post.exchange(grid, f"{MessageType.TRAIN}.take_bank", requests):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from flwr.app import Message
 from local_grid import Finished, LocalGrid, always, run_local, small_settings
 from station_folders import EVERYTHING, give, real_nodes
 
@@ -161,3 +163,29 @@ def test_an_unusable_folder_of_keys_fails_the_run_and_is_named(
     done = plant.run()
     assert "no public key can be read from it" in done.run["error"]
     assert done.run["status"] == "failed"
+
+
+def test_an_answer_that_flower_cannot_unpack_harms_only_its_sender(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from a SuperNode whose pieces of a message do not fit together."""
+    node = next(n for n, config in plant.nodes.items() if config["station"] == "mill")
+    honest = LocalGrid.pull_messages
+
+    def broken(grid: LocalGrid, message_ids: Iterable[str]) -> list[Message]:
+        replies = honest(grid, message_ids)
+        for reply in replies:
+            if reply.metadata.src_node_id == node and reply.metadata.message_type == "train":
+                raise ValueError("Unexpected set of `children`.\nExpected {...}")
+        return replies
+
+    monkeypatch.setattr(LocalGrid, "pull_messages", broken)
+    done = plant.run(min_stations=2)
+    assert done.error is None
+    assert done.stations["mill"]["status"] == "failed"
+    assert (
+        "its answer cannot be unpacked (ValueError: Unexpected set of `children`. Expected"
+        in (done.stations["mill"]["reason"])
+    )
+    assert done.contributions["mill"]["rows_chosen"] == 0
+    assert done.run["summary"].startswith("used 2 of 3, failed mill: ")

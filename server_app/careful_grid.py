@@ -1,0 +1,100 @@
+"""Replies are pulled one by one, so that one that cannot even be unpacked harms only its sender."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+from flwr.app import Error, Message
+from flwr.serverapp import Grid
+from google.protobuf.message import DecodeError
+
+from common.messages import as_sentence
+
+_POLL_SECONDS: Final = 3.0
+UNREADABLE_CODE: Final = 0
+"""Flower's code for an error of unknown kind."""
+_UNPACKING: Final = (
+    ValueError,  # json.JSONDecodeError and UnicodeDecodeError are among them
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    AssertionError,
+    RecursionError,
+    DecodeError,
+)
+"""What Flower raises for a message whose pieces do not fit; faults of the connection are others."""
+
+
+class CarefulGrid(Grid):
+    """A grid like the one inside, but for replies that Flower cannot unpack.
+
+    Flower's own `send_and_receive` pulls all replies at once: a station that sends pieces that do
+    not fit together would end the run for all others.
+
+    Parameters
+    ----------
+    inside : Grid
+    """
+
+    def __init__(self, inside: Grid) -> None:
+        self._inside = inside
+
+    def set_run(self, run: Any) -> None:
+        """As the grid inside."""
+        self._inside.set_run(run)
+
+    @property
+    def run(self) -> Any:
+        """As the grid inside."""
+        return self._inside.run
+
+    def create_message(self, *args: Any, **kwargs: Any) -> Message:
+        """As the grid inside."""
+        return self._inside.create_message(*args, **kwargs)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """As the grid inside."""
+        return self._inside.get_node_ids()
+
+    def get_nodes(self) -> Iterable[Any]:
+        """As the grid inside."""
+        return self._inside.get_nodes()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """As the grid inside."""
+        return self._inside.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """As the grid inside."""
+        return self._inside.pull_messages(message_ids)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> list[Message]:
+        """Send messages and pull the replies; an unreadable one becomes an error reply."""
+        sent = list(messages)
+        ids = self._inside.push_messages(sent)
+        waiting = {i: message for i, message in zip(ids, sent, strict=False) if i}
+        until = None if timeout is None else time.monotonic() + timeout
+        replies: list[Message] = []
+        while waiting:
+            for identifier in list(waiting):
+                found = self._pull(identifier, waiting[identifier])
+                if found:
+                    replies += found
+                    del waiting[identifier]
+            if not waiting or (until is not None and time.monotonic() >= until):
+                break
+            time.sleep(_POLL_SECONDS)
+        return replies
+
+    def _pull(self, identifier: str, request: Message) -> list[Message]:
+        try:
+            return list(self._inside.pull_messages([identifier]))
+        except _UNPACKING as error:
+            why = as_sentence(str(error))[:200]
+            reason = f"its answer cannot be unpacked ({type(error).__name__}: {why})"
+            return [Message(Error(code=UNREADABLE_CODE, reason=reason), reply_to=request)]
