@@ -130,7 +130,7 @@ def evaluate_model(
         report = report_calibration(threshold, found.calibration, good)
         _keep(record, category, evaluation, options.kinds, threshold, report)
         if options.station is not None:
-            record.notices.append(f"{category}: {found.whose}")
+            record.notices.append(f"{category}: the threshold is {found.whose}")
     return _write(record, index, out)
 
 

@@ -87,7 +87,7 @@ def inspect(
             "calibration-fraction above 0, or ask for scores without verdicts with --scores-only"
         )
     shown = "none" if rule.threshold is None else f"{rule.threshold:.4g}"
-    console.print(f"threshold {shown}: {plain(rule.note)}", highlight=False, soft_wrap=True)
+    console.print(f"threshold {shown}, {plain(rule.note)}", highlight=False, soft_wrap=True)
     inspector = Inspector(loaded, rule, out.expanduser().absolute())
     tally = _Tally(single=watch is not None)
     if watch is not None:

@@ -119,7 +119,8 @@ def choose_rule(
             "no good image was held out when it was fitted",
         )
     value, note = float(chosen.facts["value"]), str(chosen.facts.get("note", ""))
-    return Rule(category, value, _limits(value), f"{chosen.whose}: {note}", chosen.calibration)
+    whose = f"{chosen.whose}: " if chosen.whose else ""
+    return Rule(category, value, _limits(value), f"{whose}{note}", chosen.calibration)
 
 
 def scores_alone(rule: Rule) -> Rule:

@@ -22,7 +22,7 @@ class ChosenThreshold:
     calibration : sequence of float
         The scores that it rests on.
     whose : str
-        Whose it is, in words.
+        Whose it is, in words; empty for a model without stations.
     """
 
     facts: ThresholdFacts | None
@@ -52,7 +52,7 @@ def choose_threshold(
     ChosenThreshold
     """
     merged = thresholds.get(category)
-    whose = f"threshold of all {len(stations)} stations together" if stations else "threshold"
+    whose = f"that of all {len(stations)} stations together" if stations else ""
     if station is None:
         return ChosenThreshold(merged, calibration.get(category, ()), whose)
     own = stations[station].thresholds.get(category)
@@ -62,7 +62,7 @@ def choose_threshold(
             calibration.get(category, ()),
             f"{whose}, because {station} held out no good image of {category}",
         )
-    text = f"{station}'s own threshold"
+    text = f"{station}'s own"
     if merged and own["promised_false_alarm_rate"] > merged["promised_false_alarm_rate"]:
         text += (
             f" (the merged one is {merged['value']:.4g} and promises "

@@ -124,7 +124,7 @@ def test_drift_is_told_for_the_station_that_has_it(
         assert threshold["value"] == chosen["value"]
         assert threshold["held_out_images"] == (6 if station else 12)
         assert threshold["drift"]["verdict"] == "refit"
-        assert any("south's own threshold" in notice for notice in notices) == bool(station)
+        assert any("the threshold is south's own" in notice for notice in notices) == bool(station)
     image = plant / "south/plate/test/good/000.png"
     arguments = ["inspect", str(done.folder), str(image), "--out", str(plant.parent / "judged")]
     assert run([*arguments, "--station", "south"]) == 0

@@ -205,10 +205,12 @@ def test_a_station_judges_by_its_own_threshold_where_it_has_one(fitted: PatchCor
         {name: calibrate_threshold(scores, 0.3) for name, scores in merged.items()}
     )
     assert choose_rule(shared, "bolt").threshold == 2.5
-    assert choose_rule(shared, "bolt").note.startswith("threshold of all 2 stations together: 4")
+    assert choose_rule(shared, "bolt").note.startswith(
+        "that of all 2 stations together: 4 held-out"
+    )
     north = choose_rule(shared, "bolt", station="north")
     assert (north.threshold, list(north.calibration)) == (1.5, [1.0, 1.5])
-    assert north.note.startswith("north's own threshold (the merged one is 2.5 and promises 20.0%")
+    assert north.note.startswith("north's own (the merged one is 2.5 and promises 20.0%")
     # South judges bolts only: its part need not be named.
     south = choose_rule(shared, None, station="south")
     assert (south.category, south.threshold, list(south.calibration)) == ("bolt", 2.5, [2.0, 2.5])
