@@ -149,7 +149,19 @@ class Admission:
         for answer in self.post.exchange(grid, MessageType.QUERY, requests, seconds):
             survey = self.post.read(answer, SurveyReply, arrays=False)
             if survey is not None:
-                answer.sender.survey = survey
+                _take(answer.sender, survey)
+
+
+def _take(participant: Participant, survey: SurveyReply) -> None:
+    """Keep what a station says of itself; its name stays what it was."""
+    known = participant.survey
+    if known is not None and known.station != survey.station:
+        participant.leave(
+            "refused",
+            f"came back as {survey.station!r}; its rows are in this run under {known.station!r}",
+        )
+        return
+    participant.survey = survey
 
 
 def _belonging(members: Sequence[Member]) -> list[Member]:

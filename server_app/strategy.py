@@ -205,7 +205,8 @@ class FederatedCoreset(Strategy):
             self._merge(name, plan, built)
         if not self.outcome.banks:
             raise RunError("no station delivered a row; there is no bank to go on with")
-        for participant in self.outcome.roster.all():
+        # Only who has sent rows: a refused twin has the same name and none of them.
+        for participant in (p for p in self.outcome.roster.all() if p.rows_sent):
             participant.rows_chosen = sum(
                 int((bank.owners == participant.name).sum()) for bank in self.outcome.banks.values()
             )

@@ -10,6 +10,9 @@ from flwr.app import Message
 from local_grid import Finished, LocalGrid, Online, run_local, simulated_nodes, small_settings
 from tampering import ODD
 
+from common.messages import SurveyReply
+from common.records import read_facts, to_record
+
 pytestmark = pytest.mark.usefixtures("flower_task", "shared_cache")
 
 
@@ -118,6 +121,7 @@ def test_a_latecomer_with_a_name_that_is_taken_is_refused_and_the_first_stays(
     found = [(s["name"], s["status"], s["node_id"]) for s in done.run["stations"]]
     assert ("station-0", "used", "1000") in found
     assert ("station-0", "refused", str(ODD)) in found
+    assert not any("left after its rows" in notice for notice in done.run["notices"])
     assert "a station named station-0 is in this run already (used)" in done.run["summary"]
 
 
@@ -143,10 +147,28 @@ def test_a_station_that_comes_back_as_another_node_continues_where_it_was(settin
     assert images_tested(done) == 14
 
 
-def test_a_late_station_in_another_feature_space_is_refused(settings: Any, tmp_path: Path) -> None:
-    from common.messages import SurveyReply
-    from common.records import read_facts, to_record
+def test_a_station_that_comes_back_under_another_name_is_refused(settings: Any) -> None:
+    def tamper(node: int, request: Message, reply: Message) -> Message:
+        nonlocal surveys
+        if node != ODD or request.metadata.message_type != "query":
+            return reply
+        surveys += 1
+        told = read_facts(reply.content, SurveyReply)
+        name = "station-1" if surveys == 1 else "other"
+        content = to_record(told.model_copy(update={"station": name}))
+        return Message(content=content, metadata=reply.metadata)
 
+    surveys = 0
+    done = run_local(settings(num_server_rounds=3), tamper=tamper, online=away_between(3, 5))
+    assert done.error is None
+    odd = done.stations["station-1"]
+    assert odd["status"] == "refused"
+    assert "its SuperNode went away" in odd["reason"]
+    assert "back before round 3: came back as 'other'" in odd["reason"]
+    assert done.contributions["station-1"]["rows_chosen"] > 0
+
+
+def test_a_late_station_in_another_feature_space_is_refused(settings: Any, tmp_path: Path) -> None:
     def tamper(node: int, request: Message, reply: Message) -> Message:
         if node != ODD or request.metadata.message_type != "query":
             return reply
