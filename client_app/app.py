@@ -40,6 +40,7 @@ with Deadline(IMPORT_SECONDS):
         take_arrays,
         to_record,
     )
+from common.wire_rows import from_wire, to_wire
 
 app = ClientApp()
 
@@ -63,7 +64,7 @@ def take_bank(message: Message, context: Context) -> Message:
 
     def store(station: Station) -> tuple[Facts, Mapping[str, Any]]:
         request = read_facts(message.content, BankPart)
-        rows = _bank_rows(message)
+        rows = _bank_rows(message, station)
         return work.take_bank(station, _folder(station, context), request, rows), {}
 
     return _answer(message, context, store)
@@ -76,7 +77,7 @@ def build_bank(message: Message, context: Context) -> Message:
     def build(station: Station) -> tuple[Facts, Mapping[str, Any]]:
         request = read_facts(message.content, BuildRequest)
         facts, rows = work.build_bank(station, _folder(station, context), request)
-        return facts, prefixed(BANK, rows)
+        return facts, prefixed(BANK, to_wire(rows, station.settings.wire_dtype))
 
     return _answer(message, context, build)
 
@@ -87,14 +88,14 @@ def score(message: Message, context: Context) -> Message:
 
     def judge(station: Station) -> tuple[Facts, Mapping[str, Any]]:
         request = read_facts(message.content, ScoreRequest)
-        rows = _bank_rows(message)
+        rows = _bank_rows(message, station)
         facts, counts = work.score(station, _folder(station, context), request, rows)
         return facts, prefixed(COUNTS, counts)
 
     return _answer(message, context, judge)
 
 
-def _bank_rows(message: Message) -> dict[str, Any]:
+def _bank_rows(message: Message, station: Station) -> dict[str, Any]:
     """Rows of banks that came along; their names are looked at before anything is done."""
     banks = select_prefix(BANK, take_arrays(message.content))
     for name, rows in banks.items():
@@ -103,7 +104,7 @@ def _bank_rows(message: Message) -> dict[str, Any]:
                 f"bank {name[:120]!r} of shape {rows.shape}; expected the name of a category and "
                 "rows of numbers"
             )
-    return banks
+    return from_wire(banks, station.settings.wire_dtype)
 
 
 def _folder(station: Station, context: Context) -> RunFolder:

@@ -46,6 +46,7 @@ from common.patchcore.features import FeatureSource
 from common.patchcore.inputs import ImageInput
 from common.patchcore.local_bank import Distances, LocalBank, build_local_bank, covering_radius
 from common.patchcore.model_store import SHARED
+from common.wire_rows import row_dtype, settle
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -183,7 +184,7 @@ def _choose_rows(
     started = time.monotonic()
     source = _source(station)
     distances = _distances(station.settings)
-    dtype = np.dtype(station.settings.wire_dtype)
+    dtype = row_dtype(station.settings.wire_dtype)
     arrays: Arrays = {}
     for name, budget in request.budgets.items():
         images = _bank_images(station, name)
@@ -198,7 +199,7 @@ def _choose_rows(
             source, images, budget, distances, dtype, centers.get(name), limit
         )
         radius = local.radii[-1] if len(local.radii) else (limit or 0.0)
-        arrays[f"rows.{name}"] = local.rows
+        arrays[f"rows.{name}"] = settle(local.rows, station.settings.wire_dtype)
         arrays[f"facts.{name}"] = np.array([local.patches, radius], dtype=np.float64)
     arrays["seconds"] = np.array([time.monotonic() - started, source.computed], dtype=np.float64)
     return arrays
@@ -214,7 +215,7 @@ def _stored_bank(folder: RunFolder, round_: int, parts: int) -> Arrays:
 
 
 def _radii(station: Station, source: FeatureSource, banks: Arrays) -> dict[str, float]:
-    distances, dtype = _distances(station.settings), np.dtype(station.settings.wire_dtype)
+    distances, dtype = _distances(station.settings), row_dtype(station.settings.wire_dtype)
     radii = {}
     for name, bank in banks.items():
         images = _bank_images(station, name)

@@ -27,7 +27,7 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "precision": ("float32", "bfloat16"),
     "bank_scope": ("shared", "category"),
     "aggregation": ("federated_coreset", "diversity_preserving", "concatenate"),
-    "wire_dtype": ("float16", "float32"),
+    "wire_dtype": ("float16", "float32", "int8"),
     "evaluation": ("stations", "server"),
 }
 
@@ -78,7 +78,8 @@ class Settings:
     aggregation, weighted_by_samples, oversample_factor, min_station_share
         How the server merges, and how many rows each station may send.
     wire_dtype : str
-        Number format of bank rows on the wire and in the stations' caches.
+        Number format of bank rows on the wire, and in the stations' caches (float16 for `int8`,
+        one byte a number with a scale per channel, see `wire_rows`).
     num_server_rounds, min_stations, round_timeout, max_station_share, feature_space
         Rounds, quorum (0 = all that were asked), seconds per exchange, the largest share of the
         training images that one station may claim, required fingerprint ("" = the majority's).

@@ -30,6 +30,7 @@ from common.patchcore.local_bank import (
 from common.patchcore.memory_bank import MemoryBank
 from common.patchcore.model_store import SHARED, SavedModel, StationCalibration
 from common.patchcore.weights import load_weights, random_seed, resolve_auto
+from common.wire_rows import row_dtype, settle
 
 _SPILL_LIMIT = 2**50
 
@@ -112,7 +113,7 @@ class PatchCore:
     @property
     def storage_dtype(self) -> np.dtype[Any]:
         """Number format of bank rows."""
-        return np.dtype(self.settings.wire_dtype)
+        return row_dtype(self.settings.wire_dtype)
 
     def fit(
         self,
@@ -157,7 +158,7 @@ class PatchCore:
             )
         self.selection = Distances(self.settings.coreset_projection, self.settings.seed)
         local = self._local_bank(images, self.selection, progress)
-        self.set_bank(name, local.rows)
+        self.set_bank(name, settle(local.rows, self.settings.wire_dtype))
         self._radii[name] = float(local.radii[-1])
         self.radius = max(self._radii.values())
         if category is not None and category not in self.categories:

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from common.check.findings import Kind
 from common.config import Settings
 from common.patchcore.feature_cache import KEEP_FREE_BYTES
 from common.plant.preflight_data import Load
 from common.plant.preflight_findings import Preflight, gigabytes
 from common.plant.station_file import StationFile
+from common.wire_rows import row_dtype
 
 PROCESS_BYTES: Final = int(1.5 * 2**30)
 """SuperNode and the process that it starts for a message, with torch and the network: 1.2 GiB
@@ -89,7 +88,7 @@ def check_disk(
         From `check_cache`.
     report : Preflight
     """
-    per_patch = load.dim * np.dtype(settings.wire_dtype).itemsize
+    per_patch = load.dim * row_dtype(settings.wire_dtype).itemsize
     needed = load.patches * per_patch
     # What a run keeps between messages: the station's rows, and the bank that came in parts.
     scratch = 2 * settings.global_bank_size * per_patch

@@ -45,6 +45,7 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, {"oversample_factor": 1.0}, "rows_sent"),
     ({}, {"bank_scope": "category"}, "bank"),
     ({}, {"wire_dtype": "float32"}, "bank"),
+    ({}, {"wire_dtype": "int8"}, "bank"),
     ({}, {"image_score": "90"}, "metrics"),
     ({}, {"calibration_fraction": 0.0}, "bank"),
     ({"calibration_fraction": 0.6}, {"target_false_alarm_rate": 0.7}, "thresholds"),
