@@ -215,10 +215,15 @@ def _runs_table(runs: list[dict[str, Any]]) -> Table:
         table.add_row(
             str(one["run-id"]),
             str(one["status"]),
-            str(one.get("elapsed") or ""),
-            plain(one.get("status-details") or ""),
+            f"{float(one.get('elapsed') or 0):.0f} s",
+            plain(_details(one)),
         )
     return table
+
+
+def _details(run: dict[str, Any]) -> str:
+    told = str(run.get("status-details") or "")
+    return "" if told == "N/A" else told
 
 
 def _time(iso: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from common.errors import InputError, RunError
-from common.plant.certificates import read_certificate, read_private_key, same_key
+from common.plant.certificates import read_certificate, read_private_key, same_key, signed_by
 from common.processes import flower_environment, tool
 
 RUNS_VARIABLE: Final = "FEDPATCHCORE_RUNS"
@@ -67,6 +67,11 @@ def superlink(keys: Path, state: Path, host: str, port: int) -> Daemon:
         raise InputError(
             f"{certificate}: was not made for {key}; give the pair that belongs together"
         )
+    if not signed_by(read_certificate(certificate), read_certificate(keys / "ca.crt")):
+        raise InputError(
+            f"{certificate}: was not signed by {keys / 'ca.crt'}, so nobody who trusts that would "
+            "connect; give both from one plant's key folder"
+        )
     state = _writable(state, "--state")
     command = (
         tool("flower-superlink"),
@@ -117,6 +122,9 @@ def executor(keys: Path, address: str, runs: Path) -> Daemon:
         f"--superexec-auth-secret-file={keys / 'executor.secret'}",
     )
     environment = {
+        # A service's user may have no home: these would be made anew in every run.
+        "MPLCONFIGDIR": str(home / "matplotlib"),
+        "NUMBA_CACHE_DIR": str(home / "numba"),
         **flower_environment(home),
         RUNS_VARIABLE: str(runs),
         STATIONS_VARIABLE: str(members),

@@ -50,12 +50,17 @@ def test_the_superlink_is_closed_to_whoever_has_no_key(keys: Path, tmp_path: Pat
 
 
 def test_the_executor_is_told_where_runs_go_and_who_belongs_to_the_plant(
-    keys: Path, tmp_path: Path
+    keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("MPLCONFIGDIR", "NUMBA_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
     daemon = daemons.executor(keys, "superlink:8000", tmp_path / "runs")
     assert options(daemon)["--runtime-api-address"] == "superlink:8000"
     assert daemon.environment["FEDPATCHCORE_RUNS"] == str(tmp_path / "runs")
     assert daemon.environment["FEDPATCHCORE_STATIONS"] == str(keys / "stations")
+    # A service's user may have no home to write to.
+    for name in ("FLWR_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR"):
+        assert Path(daemon.environment[name]).is_relative_to(tmp_path / "runs")
     # It holds no key of the SuperLink's: these are not asked for.
     (keys / "superlink.key").unlink()
     (keys / "superlink.crt").unlink()
@@ -107,6 +112,11 @@ def test_a_certificate_of_another_time_or_key_is_refused(keys: Path, tmp_path: P
         daemons.superlink(keys, tmp_path / "state", "127.0.0.1", 8000)
     signed(new_private_key(), now)
     with pytest.raises(InputError, match="was not made for"):
+        daemons.superlink(keys, tmp_path / "state", "127.0.0.1", 8000)
+    make_keys(tmp_path / "others", Wanted(stations=("north",)))
+    signed(own, now)
+    (keys / "ca.crt").write_bytes((tmp_path / "others" / "ca.crt").read_bytes())
+    with pytest.raises(InputError, match="was not signed by"):
         daemons.superlink(keys, tmp_path / "state", "127.0.0.1", 8000)
 
 
