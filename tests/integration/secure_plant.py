@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ from common.data.layout import index_data
 from common.data.partition import make_partition
 from common.data.split import lay_out
 from common.patchcore.weights import expected_shapes, random_state
+from common.paths import locked
 from common.processes import children_of
 
 TOOLS = Path(sys.executable).parent
@@ -160,9 +162,24 @@ class SecurePlant:
             alive = self.cache(station) / "alive"
             wait_for(f"{station} to be served", alive.exists, seconds)
 
-    def begun(self, run_id: str, station: str) -> bool:
-        """Whether a station has the request for its coreset of this run in hand."""
-        return (self.cache(station) / "runs" / f"{run_id}-{station}").exists()
+    @contextlib.contextmanager
+    def held(self, station: str, run_id: str) -> Iterator[None]:
+        """Let a station's work for a run wait until this ends; its SuperNode lives on meanwhile.
+
+        It takes the very lock that the station's own processes take, one after the other.
+        """
+        folder = self.cache(station) / "runs" / f"{run_id}-{station}"
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / "lock"):
+            yield
+
+    def building(self, station: str, run_id: str) -> bool:
+        """Whether a station has been asked for its coreset of this run."""
+        lines = self.log(station).splitlines()
+        return any(
+            f"[RUN {run_id}]" in run and "train message" in asked
+            for run, asked in itertools.pairwise(lines)
+        )
 
     def submit(self, *changes: str) -> Submitted:
         """Start `plant run` and return when the SuperLink has taken the run."""

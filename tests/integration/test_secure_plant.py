@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from local_grid import run_local, small_settings
+from local_grid import Finished, run_local, small_settings
 from processes import free_port, wait_for
 from secure_plant import STATIONS, SecurePlant, secure_plant
 
@@ -207,8 +207,9 @@ def test_an_executor_without_the_secret_gets_no_work(plant: SecurePlant) -> None
 def test_a_station_that_dies_is_named_and_the_others_go_on(plant: SecurePlant) -> None:
     """Leaves two stations that are served."""
     submitted = plant.submit("min-stations=2")
-    wait_for("round 1", lambda: plant.begun(submitted.run_id, "clips"), 300)
-    plant.kill("clips")
+    with plant.held("clips", submitted.run_id):
+        wait_for("round 1", lambda: plant.building("clips", submitted.run_id), 300)
+        plant.kill("clips")
     done = submitted.finished()
     assert done.run["summary"].startswith("used 2 of 3, failed clips: its SuperNode went away")
     assert {n: s["status"] for n, s in done.stations.items()} == {
@@ -221,16 +222,20 @@ def test_a_station_that_dies_is_named_and_the_others_go_on(plant: SecurePlant) -
 
 def test_a_late_station_joins_the_next_round(plant: SecurePlant) -> None:
     submitted = plant.submit("min-stations=2", "num-server-rounds=2")
-    wait_for("round 1", lambda: plant.begun(submitted.run_id, "quality"), 300)
     # The round lasts until this station answers, so that the other one surely comes into it.
-    held = plant.running["quality"].pid
-    os.killpg(held, signal.SIGSTOP)
-    try:
+    with plant.held("quality", submitted.run_id):
+        wait_for("round 1", lambda: plant.building("quality", submitted.run_id), 300)
         plant.start_station("clips")
+        # Who follows a run may go; SIGTERM is to our commands what Ctrl-C is.
+        submitted.process.send_signal(signal.SIGTERM)
+        assert submitted.wait(60) == 130
+        assert f"The run goes on. See `fedpatchcore plant status {submitted.run_id}" in (
+            submitted.output
+        )
         plant.wait_until_served("clips")
-    finally:
-        os.killpg(held, signal.SIGCONT)
-    done = submitted.finished()
+    folder = plant.folder / "runs" / submitted.run_id
+    wait_for("the end of the run", (folder / "run.json").exists, 600)
+    done = Finished(folder)
     assert done.run["summary"] == "used 3 of 3"
     assert {n: s["joined_round"] for n, s in done.stations.items()} == {
         "assembly": 1, "clips": 2, "quality": 1,
@@ -244,9 +249,10 @@ def test_a_superlink_killed_in_mid_run_and_a_name_that_is_not_the_keys(
     plant.start_station("quality", station="assembly")
     plant.wait_until_served("quality")
     submitted = plant.submit("min-stations=2")
-    wait_for("round 1", lambda: plant.begun(submitted.run_id, "assembly"), 300)
-    plant.kill("superlink")
-    plant.start_superlink()
+    with plant.held("assembly", submitted.run_id):
+        wait_for("round 1", lambda: plant.building("assembly", submitted.run_id), 300)
+        plant.kill("superlink")
+        plant.start_superlink()
     done = submitted.finished()
 
     refused = done.stations["quality"]
