@@ -25,9 +25,9 @@ from common.processes import (
 
 PIECE: Final = 64 * 1024
 LONGEST_LINE: Final = 1 << 20
-END_SECONDS: Final = 7.0
+END_SECONDS: Final = 6.0
 """A SuperNode says goodbye to the server and ends itself within 5 s."""
-_KILL_SECONDS: Final = 1.5
+_KILL_SECONDS: Final = 1.0
 
 
 class SuperNode:
@@ -99,7 +99,7 @@ class SuperNode:
         return code
 
     async def end(self, patience: float = END_SECONDS) -> None:
-        """End it and all that it started, also what left its session; at most `patience` + 3 s."""
+        """End it and all that it started, also what left its session; at most `patience` + 2 s."""
         if not self.ended:
             self._signal(signal.SIGTERM)
             with contextlib.suppress(TimeoutError):

@@ -318,3 +318,9 @@ def test_without_a_home_everything_private_lies_in_the_cache(bench: Bench) -> No
     for name in ("HOME", "FLWR_HOME", "NUMBA_CACHE_DIR", "MPLCONFIGDIR"):
         assert Path(environment[name]).parent == bench.cache
         assert Path(environment[name]).is_dir()
+
+
+@pytest.mark.parametrize("command", ["gateway", "station"])
+def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plant", command, "--help"]) == 0
+    assert f"Example: fedpatchcore plant {command}" in " ".join(capsys.readouterr().out.split())
