@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from common.analysis import plots, wording
 from common.analysis.report_parts import (
+    Cell,
     HtmlTable,
     Picture,
     frame_table,
@@ -106,6 +107,50 @@ def threshold_table(series: Sequence[Series]) -> HtmlTable | None:
     }
     caption = "Thresholds, from good images held out of the bank"
     return HtmlTable(caption, columns, rows, notes=sorted(said)[:_MOST_NOTES])
+
+
+def station_threshold_table(series: Sequence[Series]) -> HtmlTable | None:
+    """Every station beside the others: its own threshold, its rates at the merged one, drift.
+
+    Of several seeds the first one's stations are shown; None where no run has stations.
+    """
+    rows = []
+    for one in series:
+        for category in one.categories:
+            for _, metrics in one.metrics(category)[:1]:
+                stations = (metrics.get("threshold") or {}).get("stations") or {}
+                rows += [
+                    [text_cell(category), text_cell(one.label), text_cell(name),
+                     *_station_cells(stations[name])]
+                    for name in sorted(stations)
+                ]  # fmt: skip
+    if not rows:
+        return None
+    names = [
+        "own threshold",
+        "held-out good images",
+        "promised at most",
+        "false alarms at the merged threshold",
+        "defects detected at the merged threshold",
+    ]
+    columns = [("category", False), ("method", False), ("station", False)]
+    columns += [(name, True) for name in names]
+    columns += [("good test images against the calibration", False)]
+    return HtmlTable("The same, station by station", columns, rows)
+
+
+def _station_cells(facts: Mapping[str, Any]) -> list[Cell]:
+    """One station's part of `metrics.json`: what it does not have is a dash."""
+    drift = facts.get("drift") or {}
+    whose = "its own" if facts.get("drift_calibration") == "own" else "all stations'"
+    return [
+        number_cell(facts.get("value"), wording.number),
+        number_cell(facts.get("held_out_images"), wording.count),
+        number_cell(facts.get("promised_false_alarm_rate"), _share),
+        text_cell(f"{facts.get('false_alarms', 0)} of {facts.get('good_images', 0)}"),
+        text_cell(f"{facts.get('detections', 0)} of {facts.get('defective_images', 0)}"),
+        text_cell(f"{drift['verdict']} ({whose} calibration)" if drift else "no good test images"),
+    ]
 
 
 def _share(value: float | None) -> str:

@@ -120,6 +120,7 @@ def page_context(
         "curves": report_details.curve_pictures(series, [str(name) for name in spro.index]),
         "defect_tables": report_details.defect_tables(series),
         "thresholds": report_details.threshold_table(series),
+        "station_thresholds": report_details.station_threshold_table(series),
         "statistics": report_statistics.statistics_part(analysis),
         "no_statistics": report_statistics.no_statistics(several),
         "participation": report_stations.participation(runs),

@@ -125,7 +125,9 @@ is the AUC-sPRO at that limit.{% if averaged %} Of several seeds the first is dr
 <section id="thresholds"><h2>Thresholds</h2>
 {% if thresholds %}<p>A part is called defective if its score lies above the threshold. The
 threshold comes from good images that were kept out of the bank; few such images can promise
-little.</p>{{ show_table(thresholds) }}{% else %}<p>No threshold was recorded.</p>{% endif %}
+little.</p>{{ show_table(thresholds) }}
+{% if station_thresholds %}{{ show_table(station_thresholds) }}{% endif %}
+{% else %}<p>No threshold was recorded.</p>{% endif %}
 </section>
 
 <section id="statistics"><h2>Is the difference real?</h2>

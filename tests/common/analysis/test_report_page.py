@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 
 import numpy as np
@@ -50,6 +51,30 @@ def test_several_runs_make_a_comparison(tmp_path):
         "promise no less than 0.11",
     ):
         assert part in text, part
+
+
+def test_stations_stand_beside_each_other_with_their_thresholds(tmp_path):
+    folder = write_run(tmp_path / "r", "federated_iid", spros={"clip": 0.5})
+    assert "station by station" not in text_of(write_report([folder], tmp_path / "before.html"))
+    path = folder / "evaluation/metrics/federated_iid/clip/metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["threshold"]["stations"] = {
+        "mill": {
+            "value": 1.25, "promised_false_alarm_rate": 0.125, "held_out_images": 7,
+            "good_images": 9, "false_alarms": 2, "defective_images": 6, "detections": 5,
+            "drift": {"verdict": "watch"}, "drift_calibration": "own",
+        },
+        "gate": {"good_images": 0, "false_alarms": 0, "defective_images": 3, "detections": 3},
+    }  # fmt: skip
+    path.write_text(json.dumps(metrics))
+    text = text_of(write_report([folder], tmp_path / "after.html"))
+    table = text[text.index("station by station") :]
+    gate, mill = table.index("gate"), table.index("mill")
+    assert gate < mill
+    for part in ("0 of 0", "3 of 3", "no good test images"):
+        assert part in table[gate:mill]
+    for part in ("1.25", "12.5 %", "2 of 9", "5 of 6", "watch (its own calibration)"):
+        assert part in table[mill : mill + 600]
 
 
 def test_one_run_says_that_there_is_nothing_to_compare(tmp_path):
