@@ -188,8 +188,18 @@ run() {
     fi
     set --
     for one in $settings; do set -- "$@" --set "$one"; done
-    compose run --rm -T admin run --keys /keys --superlink superlink:8000 \
-        --runs "$PLANT_RUNS" "$@" || { status=1 fail "the run failed; see: make plant-logs"; }
+    printed=$(mktemp)
+    trap 'rm -f "$printed" "$printed.well"' EXIT
+    # A pipe ends as its last command does: how the first one ended is told by a file.
+    {
+        compose run --rm -T admin run --keys /keys --superlink superlink:8000 \
+            --runs "$PLANT_RUNS" "$@" 2>&1 && : >"$printed.well"
+    } | tee "$printed"
+    run_id=$(sed -n 's/^Run \([0-9][0-9]*\) submitted.*/\1/p' "$printed")
+    if [ -n "$run_id" ] && [ -f "$PLANT_RUNS/$run_id/run.json" ]; then
+        say "The run's files: $PLANT_RUNS/$run_id"
+    fi
+    [ -f "$printed.well" ] || status=1 fail "the run failed; see: make plant-logs"
 }
 
 status() {

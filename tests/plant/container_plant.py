@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -152,10 +153,10 @@ class ContainerPlant:
 
 def run_folder(printed: str, plant: ContainerPlant) -> Path:
     """The folder that a run named as the place of its files."""
-    runs = plant.home / "runs"
-    named = [word for word in printed.replace("\n", " ").split() if word.startswith(str(runs))]
-    assert named, printed
-    folder = runs / Path(named[-1]).relative_to(runs).parts[0]
+    found = re.findall(r"^The run's files: (.+)$", printed, re.MULTILINE)
+    assert len(found) == 1, printed
+    folder = Path(found[0])
+    assert folder.parent == plant.home / "runs"
     assert (folder / "run.json").is_file(), printed
     return folder
 
