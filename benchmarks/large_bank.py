@@ -30,30 +30,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _bench import finish, machine
 from PIL import Image
 
+from benchmarks._bench import finish, machine
 from common.processes import free_ports
 
 TOOL = str(Path(sys.executable).parent / "fedpatchcore")
 STATIONS = ("north", "south")
 MARK, ROLE = "FEDPATCHCORE_BENCH_MARK", "FEDPATCHCORE_BENCH_ROLE"
 HEIGHT, WIDTH = 750, 1000
+SMALL = (60, 80)
 PATCHES = -(-HEIGHT // 4) * -(-WIDTH // 4)
 ROW_BYTES = 960 * 4  # float32
 
 
 def make_images(root: Path, bank_images: int, seed: int) -> None:
-    """Noise that is smooth enough to look like something; one training image is held out."""
+    """Noise that is smooth enough to look like something.
+
+    What is judged is small, because it is the bank's way that is measured: the last training
+    image, which is held out, and the test images.
+    """
     rng = np.random.default_rng(seed)
-    for folder, count in (("train/good", bank_images + 1), ("test/good", 2)):
-        (root / "plate" / folder).mkdir(parents=True)
-        for number in range(count):
-            coarse = rng.integers(0, 255, (HEIGHT // 10, WIDTH // 10, 3), dtype=np.uint8)
-            picture = np.asarray(Image.fromarray(coarse).resize((WIDTH, HEIGHT)), np.int16)
-            noise = rng.integers(-20, 20, picture.shape, dtype=np.int16)
-            pixels = np.clip(picture + noise, 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(root / "plate" / folder / f"{number:04}.png")
+    sizes = [("train/good", (HEIGHT, WIDTH))] * bank_images
+    sizes += [("train/good", SMALL), ("test/good", SMALL), ("test/good", SMALL)]
+    for number, (folder, (height, width)) in enumerate(sizes):
+        coarse = rng.integers(0, 255, (height // 10, width // 10, 3), dtype=np.uint8)
+        picture = np.asarray(Image.fromarray(coarse).resize((width, height)), np.int16)
+        noise = rng.integers(-20, 20, picture.shape, dtype=np.int16)
+        pixels = np.clip(picture + noise, 0, 255).astype(np.uint8)
+        path = root / "plate" / folder / f"{number:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
 
 
 class Memory:
