@@ -1,4 +1,4 @@
-"""What the gateway lets through: the fleet API that stations need, and nothing else.
+"""The gateway: it passes what `gateway_rules` allows, and says failures as stations need them.
 
 How a SuperNode takes an answer (flwr 1.41, tried with real ones) decides what is said when the
 SuperLink fails:
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import ssl
 import time
 from collections import OrderedDict
@@ -27,25 +26,23 @@ from typing import Any, Final
 
 import httpx
 
-Scope = MutableMapping[str, Any]
+from common.plant.gateway_rules import (
+    HEALTH_PATH,
+    Scope,
+    declared_length,
+    header,
+    is_fleet_call,
+    passed_back,
+    passed_on,
+    shown,
+)
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 MEBIBYTE: Final = 1 << 20
-HEALTH_PATH: Final = b"/health"
 REFUSAL: Final = "This gateway passes only the fleet API of SuperNodes."
-_FLEET_PATH: Final = re.compile(rb"/v1/fleet/[a-z]+(-[a-z]+)*")
-"""Nothing that could be read in two ways: no dot, no percent sign, no second slash, no capital."""
-_REQUEST_HEADERS: Final = frozenset(
-    {b"accept", b"accept-encoding", b"content-length", b"content-type", b"user-agent"}
-)
-_OWN_PREFIX: Final = b"flwr-"
-"""Flower's own headers: a station's key, its signature, the time that it signed, its version."""
-_HOP_BY_HOP: Final = frozenset(
-    {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-connection", b"te", b"trailer"}
-    | {b"transfer-encoding", b"upgrade", b"server", b"date"}
-)
 _RETRIED: Final = (502, 503, 504)
 _LOG: Final = logging.getLogger("fedpatchcore.gateway")
 
@@ -123,9 +120,9 @@ class Gateway:
         raw: bytes = scope["raw_path"]
         if scope["method"] == "GET" and raw == HEALTH_PATH:
             await _answer(send, 200, "gateway")
-        elif not _is_fleet_call(scope):
+        elif not is_fleet_call(scope):
             await _refuse(scope, send, 403, REFUSAL)
-        elif _declared_length(scope) > self._limits.body:
+        elif declared_length(scope) > self._limits.body:
             await self._refuse_large(scope, send)
         else:
             await self._pass(scope, receive, send)
@@ -167,15 +164,10 @@ class Gateway:
         limits = self._limits
         timeout = httpx.Timeout(limits.read, connect=limits.connect)
         path: bytes = scope["raw_path"]
-        headers = [
-            (name, value)
-            for name, value in scope["headers"]
-            if name in _REQUEST_HEADERS or name.startswith(_OWN_PREFIX)
-        ]
         request = httpx.Request(
             "POST",
             httpx.URL(scheme="https", host=self._host, port=self._port, raw_path=path),
-            headers=headers,
+            headers=passed_on(scope),
             content=self._body(receive),
             extensions={"timeout": timeout.as_dict()},
         )
@@ -186,7 +178,7 @@ class Gateway:
             if status != response.status_code:
                 await _answer(send, status, "The SuperLink failed; try again.")
                 return
-            kept = [(n.lower(), v) for n, v in response.headers.raw if n.lower() not in _HOP_BY_HOP]
+            kept = passed_back(response.headers.raw)
             await send({"type": "http.response.start", "status": status, "headers": kept})
             async for piece in response.aiter_raw():
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -214,7 +206,7 @@ class Gateway:
                 return
 
     def _status_for(self, scope: Scope, status: int) -> int:
-        who = (_header(scope, b"flwr-public-key"), scope["raw_path"])
+        who = (header(scope, b"flwr-public-key"), scope["raw_path"])
         if status < 500:
             self._failures.forget(who)
             return status
@@ -224,7 +216,7 @@ class Gateway:
         _LOG.warning(
             "the SuperLink answered %d to %s; its station is told %s",
             status,
-            _shown(scope),
+            shown(scope),
             "to try again (503)" if again else "so, after too long a time of trying again",
         )
         return 503 if again else status
@@ -236,7 +228,7 @@ class Gateway:
                 "the SuperLink %s fails: %s (%s); stations are told to try again",
                 place,
                 reason,
-                _shown(scope),
+                shown(scope),
             )
         self._down = True
 
@@ -283,38 +275,10 @@ class _Failures:
         self._since.pop(who, None)
 
 
-def _is_fleet_call(scope: Scope) -> bool:
-    """Whether a request is one that a SuperNode makes; judged by the bytes that are passed on."""
-    return (
-        scope["type"] == "http"
-        and scope["method"] == "POST"
-        and _FLEET_PATH.fullmatch(scope["raw_path"]) is not None
-        and not scope["query_string"]
-        and not _header(scope, b"upgrade")
-        # Two lengths of one body are how requests are smuggled past a proxy.
-        and not (_header(scope, b"transfer-encoding") and _header(scope, b"content-length"))
-    )
-
-
-def _declared_length(scope: Scope) -> int:
-    return int(_header(scope, b"content-length") or 0)
-
-
-def _header(scope: Scope, wanted: bytes) -> bytes:
-    return next((value for name, value in scope["headers"] if name == wanted), b"")
-
-
 async def _refuse(scope: Scope, send: Send, status: int, text: str) -> None:
     client = scope["client"][0] if scope.get("client") else "?"
-    _LOG.warning("refused with %d: %s from %s", status, _shown(scope), client)
+    _LOG.warning("refused with %d: %s from %s", status, shown(scope), client)
     await _answer(send, status, text)
-
-
-def _shown(scope: Scope) -> str:
-    """Name a request, short and printable."""
-    target = scope["raw_path"] + (b"?..." if scope["query_string"] else b"")
-    text = f"{scope['method'][:16]} {target[:100].decode('ascii', 'replace')}"
-    return text + ("..." if len(target) > 100 else "")
 
 
 async def _answer(send: Send, status: int, text: str) -> None:
