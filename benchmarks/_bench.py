@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,11 @@ from threadpoolctl import threadpool_info
 
 from common.config import Settings
 from common.patchcore.backbone import FeatureExtractor
+from common.patchcore.coreset import select_coreset
 from common.patchcore.inputs import as_inputs
+from common.patchcore.projection import random_projection
+
+Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def machine() -> dict[str, Any]:
@@ -34,6 +39,7 @@ def machine() -> dict[str, Any]:
                 break
     names = ("numpy", "numba", "scikit-learn", "torch")
     return {
+        "date": time.strftime("%Y-%m-%d"),
         "processor": model,
         "cpus": os.cpu_count(),
         "load": os.getloadavg(),
@@ -83,6 +89,18 @@ def stand_in_features(n: int, d: int, seed: int) -> NDArray[np.float32]:
         noise = rng.standard_normal((size, d), dtype=np.float32)
         rows[start : start + size] = np.maximum(draw @ directions + 0.05 * noise, 0)
     return rows
+
+
+def pretrained(bank_size: int, images: int) -> tuple[str, Pair]:
+    """A coreset of training features as the bank, one test image as queries."""
+    train = real_features(rotations=4, images=images, split="train")
+    test = real_features(rotations=4, images=2, split="test")
+    kind = "ResNet-18 features of real images, four rotations"
+    if train is None or test is None:
+        train, test = stand_in_features(2500 * images, 1536, 1), stand_in_features(2500, 1536, 2)
+        kind = "stand-in features"
+    chosen = select_coreset(train, bank_size, projection=random_projection(1536, 128, seed=0))
+    return kind, (train[chosen.indices], test[:2500])
 
 
 class Peer:

@@ -23,6 +23,10 @@ try:
 except ImportError:
     KCenterGreedy = PatchcoreModel = None
     NAME = "plain float32 torch"
+try:
+    import faiss
+except ImportError:
+    faiss = None
 
 
 def select(rows: torch.Tensor, first: int, picks: int) -> tuple[list[int], list[float]]:
@@ -84,12 +88,22 @@ def main() -> None:
         if ask["do"] == "hello":
             torch.set_num_threads(ask["threads"])
             answer = {"name": NAME, "torch": torch.__version__, "python": sys.version.split()[0]}
+            answer["faiss"] = faiss and faiss.__version__
+            if faiss is not None:
+                faiss.omp_set_num_threads(ask["threads"])
         elif ask["do"] == "load":
             arrays[ask["name"]] = torch.from_numpy(np.load(ask["path"]))
             answer = {}
         elif ask["do"] == "select":
             rows, seconds = select(arrays[ask["name"]], ask["first"], ask["picks"])
             answer = {"rows": rows, "seconds": seconds}
+        elif ask["do"] == "faiss":
+            bank, queries = arrays[ask["bank"]].numpy(), arrays[ask["queries"]].numpy()
+            index = faiss.IndexFlatL2(bank.shape[1])
+            index.add(bank)
+            begin = time.process_time()
+            index.search(queries, ask["k"])
+            answer = {"cpu": time.process_time() - begin}
         else:
             model = make_search(arrays[ask["bank"]])
             start = time.process_time(), time.perf_counter()

@@ -3,9 +3,11 @@
     python benchmarks/search.py [--quick] [--anomalib-python PATH] [--out FILE.json]
 
 2,500 queries (one image of 400x400) against a bank of 10,000 rows of 1536 numbers. Peers:
-anomalib's `nearest_neighbors` run by `--anomalib-python` (without it the same formula written
-plainly in torch) and scikit-learn's brute force. All on one thread, in turns; seconds are processor
-time. Our own first call, which includes the trial, is given apart. Found rows are compared.
+anomalib's `nearest_neighbors` and faiss's `IndexFlatL2` run by `--anomalib-python` (without it the
+same formula as anomalib's written plainly in torch) and scikit-learn's brute force. All on one
+thread, in turns; seconds are processor time. Our own first call, which includes the trial, is
+given apart. Found rows are compared. Where the processor is fast at bfloat16, we are timed with
+and without it.
 
 Three kinds of features: pretrained (real images, FEDPATCHCORE_TEST_DATA, or stand-ins), the same
 with noise of half their spread, and pure noise, where no bound can help.
@@ -21,16 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
-from benchmarks._bench import Peer, finish, machine, real_features, stand_in_features
-from common.patchcore.coreset import select_coreset
+from benchmarks._bench import Pair, Peer, finish, machine, pretrained
+from common.patchcore._bound_search import BoundSearch
+from common.patchcore._products import fast_bfloat16
 from common.patchcore.memory_bank import MemoryBank
-from common.patchcore.projection import random_projection
-
-Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def processor_seconds(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -40,18 +39,6 @@ def processor_seconds(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - start, value
 
 
-def pretrained(bank_size: int, images: int) -> tuple[str, Pair]:
-    """A coreset of training features as the bank, one test image as queries."""
-    train = real_features(rotations=4, images=images, split="train")
-    test = real_features(rotations=4, images=2, split="test")
-    kind = "ResNet-18 features of real images, four rotations"
-    if train is None or test is None:
-        train, test = stand_in_features(2500 * images, 1536, 1), stand_in_features(2500, 1536, 2)
-        kind = "stand-in features"
-    chosen = select_coreset(train, bank_size, projection=random_projection(1536, 128, seed=0))
-    return kind, (train[chosen.indices], test[:2500])
-
-
 def noisy(pair: Pair) -> Pair:
     """Add noise of half the features' own spread: far harder to bound."""
     rng = np.random.default_rng(3)
@@ -59,13 +46,14 @@ def noisy(pair: Pair) -> Pair:
     return tuple(rows + spread * rng.standard_normal(rows.shape, dtype=np.float32) for rows in pair)
 
 
-def compare(kind: str, pair: Pair, peer: Peer, repeats: int) -> dict[str, Any]:
-    """Time everybody in turn."""
+def compare(kind: str, pair: Pair, peer: Peer, repeats: int, short: bool) -> dict[str, Any]:
+    """Time everybody in turn; `short`: bfloat16 products, as the processor at hand prefers."""
     rows, queries = (np.ascontiguousarray(part) for part in pair)
     peer.load("bank", rows)
     peer.load("queries", queries)
     out = Path(peer.folder.name) / "found.npz"
     bank = MemoryBank(rows, threads=1)
+    bank._search = BoundSearch(rows, 1, short)
     sklearn = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(rows)
     first, (distances, indices) = processor_seconds(lambda: bank.nearest(queries))
     times: dict[str, list[float]] = {"ours": [], "peer": [], "scikit-learn": []}
@@ -78,18 +66,25 @@ def compare(kind: str, pair: Pair, peer: Peer, repeats: int) -> dict[str, Any]:
             times["ours"].append(seconds)
             answer = peer.ask(do="search", bank="bank", queries="queries", k=1, out=str(out))
             times["peer"].append(answer["cpu"])
+            if peer.about["faiss"]:
+                times.setdefault("faiss", []).append(
+                    peer.ask(do="faiss", bank="bank", queries="queries", k=1)["cpu"]
+                )
             seconds, found = processor_seconds(lambda: sklearn.kneighbors(queries))
             times["scikit-learn"].append(seconds)
     with np.load(out) as theirs:
         agree["peer"] = float((theirs["rows"].ravel() == indices).mean())
         error = float(np.abs(theirs["distances"].ravel() - distances).max())
     agree["scikit-learn"] = float((found[1].ravel() == indices).mean())
-    way = bank._search and bank._search.bound and bank._search.bound.filter.width
+    search = bank._search
+    assert search is not None
+    width = search.bound and search.bound.filter.width
+    number = "bfloat16" if search.bfloat16 else "float32"
     result = {
         "features": kind,
         "bank": rows.shape,
         "queries": len(queries),
-        "way": f"bound of {way} numbers" if way else "plain products",
+        "way": f"{number}, " + (f"bound of {width} numbers" if width else "plain products"),
         "first_call_cpu_seconds": first,
         "cpu_seconds": {name: statistics.median(values) for name, values in times.items()},
         "ratios": {
@@ -99,10 +94,10 @@ def compare(kind: str, pair: Pair, peer: Peer, repeats: int) -> dict[str, Any]:
         "same_rows": agree,
         "largest_difference_of_the_peers_distances": error,
     }
+    ratios = {name: round(value, 2) for name, value in result["ratios"].items()}
     print(
         f"{kind}: {result['way']}, {result['cpu_seconds']['ours']:.3f} s (first call {first:.2f}), "
-        f"peer {result['cpu_seconds']['peer']:.3f} s = {result['ratios']['peer']:.2f} times, "
-        f"scikit-learn {result['ratios']['scikit-learn']:.2f} times, same rows {agree}",
+        f"peer {result['cpu_seconds']['peer']:.3f} s, ratios {ratios}, same rows {agree}",
         flush=True,
     )
     return result
@@ -124,10 +119,11 @@ def main() -> None:
         np.random.default_rng(seed).standard_normal(rows.shape, dtype=np.float32)
         for seed, rows in enumerate(pair)
     )
+    cases = {kind: pair, f"{kind}, with noise": noisy(pair), "pure noise": noise}
     result["cases"] = [
-        compare(kind, pair, peer, options.repeats),
-        compare(f"{kind}, with noise", noisy(pair), peer, options.repeats),
-        compare("pure noise", noise, peer, options.repeats),
+        compare(name, data, peer, options.repeats, short)
+        for name, data in cases.items()
+        for short in ([True, False] if fast_bfloat16() else [False])
     ]
     peer.close()
     finish(result, options.out)
