@@ -15,6 +15,7 @@ with an error for ten minutes on end is shown that error, lest it block its stat
 from __future__ import annotations
 
 import asyncio
+import email.utils
 import logging
 import ssl
 import time
@@ -286,6 +287,8 @@ async def _answer(send: Send, status: int, text: str) -> None:
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", str(len(body)).encode("ascii")),
+        # The SuperLink refuses a station whose clock is minutes off: its preflight reads this one.
+        (b"date", email.utils.formatdate(usegmt=True).encode("ascii")),
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

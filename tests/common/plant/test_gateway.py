@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import email.utils
 import hashlib
 import os
 import re
@@ -29,6 +30,7 @@ from gateway_cases import (
 )
 
 from common.cli import run
+from common.plant import connection
 from common.plant.keys import Wanted, make_keys
 
 TOOLS = Path(sys.executable).parent
@@ -238,6 +240,14 @@ def test_a_body_of_two_lengths_smuggles_nothing(line: Line, framing: str) -> Non
 def test_health_speaks_of_the_gateway_alone(line: Line) -> None:
     assert line.ask(_get("/health")) == (200, b"gateway\n")
     assert line.upstream.seen == []
+
+
+def test_health_tells_the_time_so_that_a_station_can_compare_clocks(line: Line) -> None:
+    trust = connection.trusting(line.keys / "ca.crt")
+    dialled = connection.resolve("127.0.0.1", line.port)
+    told = connection.Line(dialled, "127.0.0.1", trust).ask("GET", "/health").headers["date"]
+    theirs = email.utils.parsedate_to_datetime(told)
+    assert abs((dt.datetime.now(dt.UTC) - theirs).total_seconds()) < 60
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 502, 503, 504])
