@@ -1,6 +1,6 @@
 """Coreset selection side by side with a peer's loop: same rows, same start, one paired run.
 
-    python benchmarks/coreset.py [--quick] [--anomalib-python PATH] [--out FILE.json]
+    python benchmarks/coreset.py [--quick | --threads-only] [--anomalib-python PATH] [--out FILE]
 
 The peer is anomalib's KCenterGreedy in the same projected space, run by `--anomalib-python` (an
 interpreter of an environment with anomalib); without it the same algorithm written plainly in
@@ -105,6 +105,22 @@ def two_threads(rows: NDArray[np.float32], size: int, repeats: int) -> dict[str,
     }
 
 
+def growth(rows: NDArray[np.float32]) -> dict[str, Any]:
+    """Exponents of rows and choices in the processor time, fitted to its logarithm."""
+    points = [
+        (n, size, timed(rows[:n], size, 1)[0])
+        for n in (len(rows) // 4, len(rows) // 2, len(rows))
+        for size in (len(rows) // 100, len(rows) // 40, len(rows) // 20)
+    ]
+    logs = np.log(np.array(points))
+    ones = np.ones(len(points))
+    (by_rows, by_size, _), *_ = np.linalg.lstsq(
+        np.column_stack([logs[:, :2], ones]), logs[:, 2], rcond=None
+    )
+    print(f"processor time grows as rows^{by_rows:.2f} x chosen^{by_size:.2f}", flush=True)
+    return {"rows": float(by_rows), "size": float(by_size), "points": len(points)}
+
+
 def check_identity(rows: NDArray[np.float32], size: int) -> bool:
     """Compare with the plain float64 loop, index for index."""
     fast = select_coreset(rows, size)
@@ -119,6 +135,7 @@ def main() -> None:
     parser.add_argument("--anomalib-python", help="interpreter of an environment with anomalib")
     parser.add_argument("--quick", action="store_true", help="small sizes, under a minute")
     parser.add_argument("--million", action="store_true", help="also 1,000,000 rows")
+    parser.add_argument("--threads-only", action="store_true", help="two threads against one alone")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--picks", type=int, default=30, help="picks of the peer that are timed")
     parser.add_argument("--out", type=Path)
@@ -130,6 +147,10 @@ def main() -> None:
     if features is None:
         features, kind = stand_in_features(2500 * images, 384, seed=1), "stand-in features"
     rows = project(features, random_projection(features.shape[1], WIDTH, seed=0))
+    if options.threads_only:
+        timed(rows[:20_000], 2000, 2)
+        finish(two_threads(rows, len(rows) // 10, options.repeats), options.out)
+        return
     peer = Peer(options.anomalib_python, threads=1)
     result: dict[str, Any] = {"machine": machine(), "peer": peer.about, "data": kind}
     print(f"{result['machine']}\npeer: {peer.about}\n{kind}, projected to {WIDTH}", flush=True)
@@ -146,6 +167,7 @@ def main() -> None:
         if n <= len(rows)
     ]
     peer.close()
+    result["growth"] = growth(rows)
     n, size = cases[-1]
     result["two_threads"] = two_threads(rows[:n], size, options.repeats)
     if options.million:
