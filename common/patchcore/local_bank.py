@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from common.patchcore._estimate import Estimate
 from common.patchcore.coreset import Coreset, select_coreset
 from common.patchcore.features import FeatureSource
 from common.patchcore.inputs import ImageInput
@@ -131,7 +132,8 @@ def build_local_bank(
     """
     if not images:
         raise ValueError("a local bank needs at least one image")
-    projected, counts = _project_all(source, images, distances, dtype, progress)
+    reading = Estimate("training images read", progress)
+    projected, counts = _project_all(source, images, distances, dtype, reading)
     coreset = _select(projected, budget, distances, centers, stop_radius)
     rows = _gather(source, images, counts, coreset.indices, dtype)
     return LocalBank(rows, coreset.radii, int(sum(counts)))
@@ -194,9 +196,14 @@ def _select(
 ) -> Coreset:
     if centers is not None and len(centers):
         return select_coreset(
-            projected, budget, centers=distances(centers), stop_radius=stop_radius
+            projected,
+            budget,
+            centers=distances(centers),
+            stop_radius=stop_radius,
+            progress=Estimate("rows chosen"),
         )
-    return select_coreset(projected, budget, rng=np.random.default_rng(distances.seed))
+    start = np.random.default_rng(distances.seed)
+    return select_coreset(projected, budget, rng=start, progress=Estimate("rows chosen"))
 
 
 def _gather(
