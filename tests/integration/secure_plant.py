@@ -134,7 +134,7 @@ class SecurePlant:
     def cache(self, station: str) -> Path:
         return self.folder / "caches" / station
 
-    def write_station_file(self, station: str, **changes: str) -> Path:
+    def write_station_file(self, station: str, /, **changes: str) -> Path:
         """A station's settings; `changes` of `station`, `ca`, `key` and `cache` make them wrong."""
         own = self.folder / "keys" / "stations" / station
         path = self.folder / f"{changes.get('cache', station)}.toml"
@@ -150,7 +150,7 @@ class SecurePlant:
         )
         return path
 
-    def start_station(self, station: str, **changes: str) -> None:
+    def start_station(self, station: str, /, **changes: str) -> None:
         name = changes.get("cache", station)
         (self.cache(name) / "alive").unlink(missing_ok=True)
         self.fedpatchcore(
