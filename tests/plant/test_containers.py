@@ -36,8 +36,9 @@ SETTINGS = (
     "weights=random",
     "global-bank-size=300",
     "local-coreset-ratio=0.5",
-    "seed=7",
+    "seed=42",
 )
+"""The seed is also that of the partition: it is the one by which the images were dealt out."""
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +259,14 @@ def test_the_run_is_that_of_a_simulation_in_the_same_image(
     assert sorted(real) == sorted(simulated)
     assert len(real) == 6
     here, there = numbers_in(real), numbers_in(simulated)
-    assert here == pytest.approx(there, abs=1e-9, rel=0)
+    assert sorted(here) == sorted(there)
+    far_off = {
+        place: (value, there[place])
+        for place, value in here.items()
+        if value != there[place]
+        and not (isinstance(value, float) and abs(value - there[place]) <= 1e-9)
+    }
+    assert not far_off
     assert any(isinstance(value, float) and 0 < value < 1 for value in here.values())
     run = json.loads((finished / "run.json").read_text())
     assert run["status"] == "completed"
