@@ -45,6 +45,7 @@ def test_a_run_gives_what_its_simulation_gives(
     assert done.run["summary"] == "used 3 of 3"
     assert "round 1: 3 stations build their banks" in submitted.output
     assert "pipe_clip" in submitted.output  # the table of metrics
+    assert "finished:completed" in plant.administer("status", submitted.run_id)
 
     out = tmp_path / "result"
     told = plant.command(
@@ -70,7 +71,6 @@ def test_registering_again_changes_nothing_and_the_status_shows_all(plant: Secur
     lines = [line for line in told.splitlines() if "online" in line]
     assert len(lines) == len(STATIONS)
     assert all(any(name in line for line in lines) for name in STATIONS)
-    assert "finished:completed" in told
 
 
 def test_a_station_that_was_removed_needs_a_new_key(plant: SecurePlant) -> None:
@@ -215,7 +215,6 @@ def test_a_station_that_dies_is_named_and_the_others_go_on(plant: SecurePlant) -
     }  # fmt: skip
     assert "used 2 of 3, failed clips" in submitted.output
     assert "used 2 of 3, failed clips" in (done.folder / "report.html").read_text()
-    assert done.extracted == 0  # all of it was in the stations' caches
 
 
 def test_a_late_station_joins_the_next_round(plant: SecurePlant) -> None:
