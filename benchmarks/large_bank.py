@@ -255,7 +255,12 @@ def main() -> None:
     megabytes = 60.0 if options.quick else options.megabytes
     about = machine()
     with tempfile.TemporaryDirectory(prefix="large-bank-") as folder:
-        found = measure(megabytes, options.aggregation, Path(folder), options.seconds)
+        try:
+            found = measure(megabytes, options.aggregation, Path(folder), options.seconds)
+        except BaseException:
+            for log in sorted(Path(folder).glob("*.log")):
+                print(f"== {log.name}\n{log.read_text(errors='replace')[-3000:]}", file=sys.stderr)
+            raise
     print(f"\n{found['summary']}; seconds: {found['seconds']}")
     for station in found["stations"]:
         print(

@@ -12,7 +12,7 @@ from flwr.superlink.grid import HttpGrid
 
 from common.config import Settings
 from common.errors import FedPatchCoreError
-from server_app.careful_grid import CarefulGrid
+from server_app.careful_grid import CarefulGrid, be_patient
 from server_app.registry import read_registry
 from server_app.run_writer import write_outcome
 from server_app.server_evaluation import ServerEvaluation
@@ -49,6 +49,7 @@ def _run(grid: Grid, context: Context) -> None:
     try:
         if deployed:
             strategy.know(read_registry())
+            be_patient(grid)
             grid = CarefulGrid(grid)
         # Opened first, so that an unusable folder does not cost the stations' work.
         judge = ServerEvaluation(settings) if settings.evaluation == "server" else None

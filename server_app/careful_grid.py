@@ -1,18 +1,25 @@
-"""Replies are pulled one by one, so that one that cannot even be unpacked harms only its sender."""
+"""A grid that one broken answer, or one moment of a busy SuperLink, does not end a run for all."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import httpx
 from flwr.app import Error, Message
+from flwr.common import log
 from flwr.serverapp import Grid
+from flwr.superlink.grid import HttpGrid
 from google.protobuf.message import DecodeError
 
 from common.messages import as_sentence
 
 _POLL_SECONDS: Final = 3.0
+_LONGEST_PAUSE_SECONDS: Final = 60.0
+PATIENCE_SECONDS: Final = 300.0
+"""How long a SuperLink may go on answering 500 before the run ends."""
 UNREADABLE_CODE: Final = 0
 """Flower's code for an error of unknown kind."""
 _UNPACKING: Final = (
@@ -98,3 +105,38 @@ class CarefulGrid(Grid):
             why = as_sentence(str(error))[:200]
             reason = f"its answer cannot be unpacked ({type(error).__name__}: {why})"
             return [Message(Error(code=UNREADABLE_CODE, reason=reason), reply_to=request)]
+
+
+def be_patient(grid: Grid, seconds: float = PATIENCE_SECONDS) -> None:
+    """Ask again when the SuperLink answers 500, as Flower itself does for 502 to 504.
+
+    While a SuperLink deletes a large message, its database is locked for everyone; it gives the
+    others five seconds and then answers 500 ("database is locked"). On a busy disk that is not
+    enough. What it answers 500 to it has not done, so asking again is safe.
+
+    Parameters
+    ----------
+    grid : Grid
+        Only one that talks to a SuperLink over the network needs patience.
+    seconds : float
+        Given up after so long without anything but 500.
+    """
+    invoker = getattr(grid, "_retry_invoker", None) if isinstance(grid, HttpGrid) else None
+    if invoker is None:
+        return
+    gives_up: Callable[[Exception], bool] = invoker.should_giveup
+    first = last = 0.0
+
+    def should_give_up(error: Exception) -> bool:
+        nonlocal first, last
+        if not isinstance(error, httpx.HTTPStatusError) or error.response.status_code != 500:
+            return gives_up(error)
+        now = time.monotonic()
+        # Longer ago than any pause between two tries: that was another time of trouble.
+        if now - last > max(seconds, _LONGEST_PAUSE_SECONDS):
+            first = now
+        last = now
+        log(logging.WARNING, "the SuperLink answered 500; asking again: %s", error.request.url.path)
+        return now - first > seconds
+
+    invoker.should_giveup = should_give_up
