@@ -53,8 +53,8 @@ def coreset(result: Json) -> str:
     ]
     heads = ["rows", "chosen", "s", "peer, s", "ratio", "same picks"]
     lines = [
-        f"{result['data']}, projected to 128 numbers. Peer: {result['peer']['name']}, the median of "
-        "its picks times their number. Identical to a float64 loop: "
+        f"{result['data']}, projected to 128 numbers. Peer: {result['peer']['name']}, the "
+        "median of its picks times their number. Identical to a float64 loop: "
         f"{result['identical_to_float64_loop']}.",
         table(heads, rows),
     ]
