@@ -61,10 +61,16 @@ class ContainerPlant:
     engine: docker.DockerClient
 
     @property
+    def image(self) -> str:
+        """An image of its own: this checkout as it is when the tests begin."""
+        return f"{self.project}:plant"
+
+    @property
     def environment(self) -> dict[str, str]:
         own = {
             "PLANT_PROJECT": self.project,
             "PLANT_HOME": str(self.home),
+            "PLANT_IMAGE": self.image,
             "PLANT_IMAGES": str(IMAGES),
             "PLANT_SIZE": str(SIZE),
             "PLANT_STATION_CPUS": "1",
@@ -87,6 +93,19 @@ class ContainerPlant:
         told = f"make plant-{what}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert done.returncode == 0, told + self.last_lines()
         return done.stdout
+
+    def build(self, seconds: float) -> None:
+        """Build the image as plant.sh does; fails with what the build printed."""
+        done = subprocess.run(
+            [*self._compose(), "build", "superlink"],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-5000:]
 
     @contextlib.contextmanager
     def running(self, settings: str) -> Iterator[subprocess.Popen[str]]:
@@ -139,16 +158,18 @@ class ContainerPlant:
         return "\n".join(lines)
 
     def remove(self) -> None:
-        """Stop and remove everything of this plant but its image."""
-        subprocess.run(
-            ["docker", "compose", "--project-name", self.project, "--file",
-             str(ROOT / "deploy" / "compose.yaml"), "--profile", "admin",
-             "down", "--volumes", "--timeout", "5"],
-            env=self.environment,
-            capture_output=True,
-            timeout=180,
-            check=False,
-        )  # fmt: skip
+        """Stop and remove everything of this plant."""
+        for command in (
+            [*self._compose(), "--profile", "admin", "down", "--volumes", "--timeout", "5"],
+            ["docker", "image", "rm", self.image],
+        ):
+            subprocess.run(
+                command, env=self.environment, capture_output=True, timeout=180, check=False
+            )
+
+    def _compose(self) -> list[str]:
+        file = ROOT / "deploy" / "compose.yaml"
+        return ["docker", "compose", "--project-name", self.project, "--file", str(file)]
 
 
 def run_folder(printed: str, plant: ContainerPlant) -> Path:
