@@ -7,19 +7,12 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from requirements import missing
 
 # The same cases every time where a red run stops others; new ones every time at a desk.
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
-
-
-def missing(what: str, reason: str) -> None:
-    """Skip with the reason, or fail where `what` is required (FEDPATCHCORE_REQUIRE)."""
-    required = os.environ.get("FEDPATCHCORE_REQUIRE", "").split(",")
-    if what in [name.strip() for name in required]:
-        pytest.fail(f"{what} is required by FEDPATCHCORE_REQUIRE but {reason}")
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

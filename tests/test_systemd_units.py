@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from conftest import missing
+from requirements import missing
 from typer.testing import CliRunner
 
 from common.cli import app

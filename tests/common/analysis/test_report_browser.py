@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from chromium import Page, find_chromium
-from conftest import missing
+from requirements import missing
 from run_factory import CATEGORIES, write_run
 
 from common.analysis import visualize_anomaly_map, write_report
