@@ -9,15 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_public_key,
-    load_ssh_public_key,
-)
-
 from common.errors import InputError
 from common.messages import STATION_PATTERN
+from common.plant.station_keys import fingerprint, flower_fingerprint, read_public_key
 
 STATIONS_VARIABLE: Final = "FEDPATCHCORE_STATIONS"
 
@@ -48,14 +42,14 @@ class Registry:
 
     Attributes
     ----------
-    names : dict of bytes to str
-        Key (DER, SubjectPublicKeyInfo) to station name.
+    names : dict of str to str
+        Fingerprint of the key to station name.
     closed : bool
         Whether only stations with a key here belong to the plant. False without a folder of keys:
         then the name under which Flower registered a node is its registered name.
     """
 
-    names: dict[bytes, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     closed: bool = False
 
     @property
@@ -81,7 +75,7 @@ class Registry:
     def _member(self, node: Any) -> Member:
         if not self.closed:
             return Member(node.node_id, name=node.name or None)
-        name = self.names.get(_der_of_flower_key(node.public_key))
+        name = self.names.get(flower_fingerprint(node.public_key))
         if name is not None:
             return Member(node.node_id, name=name)
         shown = f" registered with Flower as {node.name!r}" if node.name else ""
@@ -120,14 +114,18 @@ def read_registry(folder: str | os.PathLike[str] | None = None) -> Registry:
             f"{STATIONS_VARIABLE}: {path} is no folder; expected the folder of the stations' "
             "<name>.pub files, as `fedpatchcore keys` makes it"
         )
-    names: dict[bytes, str] = {}
+    names: dict[str, str] = {}
     for file in sorted(path.glob("*.pub")):
         if not re.fullmatch(STATION_PATTERN, file.stem):
             raise InputError(
                 f"{file}: {file.stem!r} is no usable station name; expected up to 64 letters, "
                 "digits, dots, hyphens and underscores, a letter or digit first"
             )
-        key = _der_of_file(file)
+        try:
+            key = fingerprint(read_public_key(file))
+        except InputError as error:
+            # The name stands first: paths are left out of what a plant's run writes.
+            raise InputError(f"the key of station {file.stem} cannot be used: {error}") from error
         if key in names:
             raise InputError(
                 f"{file}: holds the same key as {names[key]}.pub; every station needs its own"
@@ -136,23 +134,3 @@ def read_registry(folder: str | os.PathLike[str] | None = None) -> Registry:
     if not names:
         raise InputError(f"{path}: holds no <name>.pub file; `fedpatchcore keys` makes them")
     return Registry(names, closed=True)
-
-
-def _der_of_file(file: Path) -> bytes:
-    try:
-        key = load_ssh_public_key(file.read_bytes())
-    except Exception as error:  # cryptography raises several kinds for damaged keys
-        raise InputError(
-            f"{file}: no public key can be read from it ({error}); expected one line in OpenSSH's "
-            "format, as `fedpatchcore keys` writes it"
-        ) from error
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
-def _der_of_flower_key(content: bytes) -> bytes:
-    """Bring a node's key into one form: Flower keeps what the register command sent, PEM."""
-    try:
-        key = load_pem_public_key(content)
-    except Exception:  # no key, or one of a kind that nobody here has registered
-        return b""
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

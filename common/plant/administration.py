@@ -14,7 +14,8 @@ from typing import Any, Final
 from common.config import Settings
 from common.errors import InputError, RunError
 from common.flower_run import Flwr, Listener, longest_run
-from common.plant.control import REMOVED, Control, RegisteredNode, connected, der_of
+from common.plant.control import REMOVED, Control, RegisteredNode, connected
+from common.plant.station_keys import fingerprint, read_public_key
 from common.processes import flower_environment
 
 CONNECTION: Final = "plant"
@@ -119,7 +120,7 @@ def register(plant: Plant, remove: Sequence[str] = ()) -> dict[str, str]:
 
 
 def _admit(control: Control, nodes: Sequence[RegisteredNode], name: str, path: Path) -> str:
-    key = der_of(path)
+    key = fingerprint(read_public_key(path))
     for node in nodes:
         if node.key == key and node.status == REMOVED:
             raise RunError(

@@ -14,12 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_public_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
     RegisterNodeRequest,
@@ -29,7 +24,7 @@ from flwr.supercore.control.control_http_client import ControlHttpClient
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 
 from common.errors import RunError
-from common.plant.station_keys import read_public_key
+from common.plant.station_keys import flower_fingerprint, read_public_key
 
 REMOVED: Final = "unregistered"
 """Status of a station that was let out again; Flower never takes its key a second time."""
@@ -49,15 +44,15 @@ class RegisteredNode:
         `registered` (never seen), `online`, `offline` or `unregistered`.
     since : str
         ISO time at which that began; empty if unknown.
-    key : bytes
-        Public key, DER; empty if it is none that can be read.
+    key : str
+        Fingerprint of its public key; empty if it is none that can be read.
     """
 
     node_id: int
     name: str
     status: str
     since: str
-    key: bytes
+    key: str
 
 
 class Control:
@@ -82,7 +77,7 @@ class Control:
                 node.name,
                 node.status,
                 _since(node.status, node.last_activated_at, node.last_deactivated_at),
-                _der_of_pem(node.public_key),
+                flower_fingerprint(node.public_key),
             )
             for node in answer.nodes_info
         ]
@@ -133,28 +128,6 @@ def connected(address: str, authority: Path) -> Iterator[Control]:
     )
     with contextlib.closing(client):
         yield Control(client, address)
-
-
-def der_of(public_key: Path) -> bytes:
-    """Read a station's public key in the form in which nodes are compared.
-
-    Raises
-    ------
-    InputError
-    """
-    return _der(read_public_key(public_key))
-
-
-def _der(key: ec.EllipticCurvePublicKey) -> bytes:
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
-def _der_of_pem(content: bytes) -> bytes:
-    try:
-        key = load_pem_public_key(content)
-    except Exception:  # a key of a kind that nobody here has made
-        return b""
-    return _der(key) if isinstance(key, ec.EllipticCurvePublicKey) else b""
 
 
 def _since(status: str, activated: str, deactivated: str) -> str:

@@ -79,3 +79,18 @@ def fingerprint(key: ec.EllipticCurvePublicKey) -> str:
     content = base64.b64decode(public_openssh(key, "").split()[1])
     digest = base64.b64encode(hashlib.sha256(content).digest())
     return f"SHA256:{digest.decode().rstrip('=')}"
+
+
+def flower_fingerprint(content: bytes) -> str:
+    """Fingerprint of a key as Flower keeps it for a node: PEM, as it was registered.
+
+    Returns
+    -------
+    str
+        As `fingerprint`; "" if it is no key, or of a kind that `fedpatchcore keys` never makes.
+    """
+    try:
+        key = serialization.load_pem_public_key(content)
+    except (ValueError, UnsupportedAlgorithm):
+        return ""
+    return fingerprint(key) if isinstance(key, ec.EllipticCurvePublicKey) else ""

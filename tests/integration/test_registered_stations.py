@@ -161,7 +161,7 @@ def test_an_unusable_folder_of_keys_fails_the_run_and_is_named(
 ) -> None:
     (plant.keys / "mill.pub").write_text("ssh-rsa nonsense")
     done = plant.run()
-    assert "no public key can be read from it" in done.run["error"]
+    assert "the key of station mill cannot be used" in done.run["error"]
     assert done.run["status"] == "failed"
 
 
