@@ -72,7 +72,7 @@ class Plant:
         folder = self.folder / "runs" / run_id
         # The file first: asking Flower costs more processor time than the stations' work.
         wait_for(f"the end of run {run_id}", (folder / "run.json").exists, seconds)
-        wait_for("Flower's own end of it", lambda: "finished" in self.status(run_id), 180)
+        wait_for("Flower's own end of it", lambda: "finished" in self.status(run_id), 60)
         assert self.status(run_id) == "finished:completed", self.log[-3000:]
         return Finished(folder)
 
@@ -169,7 +169,7 @@ def test_a_plant_of_real_processes(
     settings = small_settings(
         tiny_data, tmp_path / "ignored", num_stations=3, weights="/not/on/any/station.pth"
     )
-    done = plant.finish(plant.submit(settings), 600)
+    done = plant.finish(plant.submit(settings), 240)
 
     # The stations are those of the node configs, and none of them was told where to look.
     assert done.run["method"] == "federated"
@@ -209,7 +209,7 @@ def test_a_plant_of_real_processes(
     begun = tmp_path / "station-caches" / "clips" / "runs" / f"{second}-clips"
     wait_for("the second run's first round", begun.exists, 120)
     end(plant.nodes["clips"], signal.SIGKILL)
-    done = plant.finish(second, 600)
+    done = plant.finish(second, 240)
     assert done.stations["clips"]["status"] == "failed"
     assert "its SuperNode went away" in done.stations["clips"]["reason"]
     assert {done.stations[name]["status"] for name in ("assembly", "quality")} == {"used"}

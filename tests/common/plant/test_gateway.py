@@ -9,7 +9,6 @@ import hashlib
 import os
 import re
 import signal
-import ssl
 import subprocess
 import sys
 import threading
@@ -324,12 +323,10 @@ def test_a_body_of_the_limit_passes(line: Line) -> None:
     assert line.upstream.seen[0].size == LIMIT
 
 
-def test_large_headers_are_refused(line: Line) -> None:
-    try:
-        answer = line.ask(post(PULL, flwr_public_key="k" * 1_000_000))[0]
-    except (ssl.SSLError, ConnectionError):
-        answer = None  # closed while this side was still sending: then there is nothing to read
-    assert answer in (400, 431, None)
+def test_headers_above_the_bound_are_refused(line: Line) -> None:
+    # Above the 32 kB and unfinished, yet small enough to be sent whole before the answer comes.
+    status, _ = line.ask(post(PULL, flwr_public_key="k" * 1_000_000)[:48_000])
+    assert status in (400, 431)
     assert line.upstream.seen == []
 
 
