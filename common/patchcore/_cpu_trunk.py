@@ -57,6 +57,13 @@ class CpuTrunk:
             if name != "stem":
                 self._stages[name] = [_Block(block, dtype) for block in layer.children()]
 
+    def rest(self) -> None:
+        """Drop reordered weights and Winograd's filters: several times the weights themselves."""
+        for steps in self._stages.values():
+            for step in steps:
+                if isinstance(step, (_Block, _Convolution)):
+                    step.rest()
+
     def __call__(self, x: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield each stage's name and output of a channels-last image (1, 3, h, w)."""
         x = x.to(self.dtype)
@@ -75,6 +82,11 @@ class _Block:
         self.shortcut = None
         if block.downsample is not None:
             self.shortcut = _Convolution(block.get_submodule("downsample.0"), dtype, relu=False)
+
+    def rest(self) -> None:
+        for convolution in (*self.convolutions, self.shortcut):
+            if convolution is not None:
+                convolution.rest()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         residual = x if self.shortcut is None else self.shortcut(x)
@@ -103,6 +115,11 @@ class _Convolution:
         self.plain = module.weight.to(dtype)
         self.weights: dict[torch.Size, torch.Tensor] = {}
         self.bias = module.bias.to(dtype)
+
+    def rest(self) -> None:
+        self.weights = {}
+        if self.winograd is not None:
+            self.winograd.rest()
 
     def __call__(self, x: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
         if self.winograd is not None and self.winograd.pays(x):
@@ -139,6 +156,10 @@ class _Winograd:
         self.filters: torch.Tensor | None = None
         self.lock = threading.Lock()
         self.spaces = threading.local()
+
+    def rest(self) -> None:
+        with self.lock:
+            self.filters = None
 
     def pays(self, x: torch.Tensor) -> bool:
         return -(-x.shape[2] // 4) * -(-x.shape[3] // 4) >= _FEWEST_TILES

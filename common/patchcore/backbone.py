@@ -79,6 +79,11 @@ class FeatureExtractor:
             self._stages = stages.to(self.device)
             self._run = self._run_modules
 
+    def rest(self) -> None:
+        """Free what computing takes beside the weights; the next image takes it again."""
+        if isinstance(self._run, CpuTrunk):
+            self._run.rest()
+
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """Load the weights that the settings name (`auto` must have been resolved before)."""

@@ -1,4 +1,7 @@
-"""Patch features on disk, by content: image bytes and feature space."""
+"""Patch features on disk, by content: image bytes and feature space.
+
+Beside the features stand views of them (as their projection), in folders of their own.
+"""
 
 from __future__ import annotations
 

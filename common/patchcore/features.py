@@ -7,17 +7,30 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby, islice
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
 
 from common.errors import InputError
+from common.patchcore._memory import return_free_memory
 from common.patchcore.backbone import FeatureExtractor
 from common.patchcore.feature_cache import FeatureCache
 from common.patchcore.inputs import ImageInput
 
 Features = NDArray[np.floating]
+
+
+class View(Protocol):
+    """What a pass over the images needs instead of whole features, as their projection."""
+
+    @property
+    def name(self) -> str:
+        """Names the entries of the cache: views of one name are the same bits."""
+
+    def __call__(self, rows: Features) -> Features:
+        """Map features (n, d) to (n, p), row by row."""
 
 
 class FeatureSource:
@@ -42,8 +55,8 @@ class FeatureSource:
 
     Notes
     -----
-    Peak memory beside the network: about `2 x workers` images and their features on CPU, one
-    batch and its features on a GPU.
+    Peak memory beside the network: about `2 x workers` images and their features (or views of
+    them) on CPU, one batch and its features on a GPU.
     """
 
     def __init__(
@@ -59,7 +72,10 @@ class FeatureSource:
         self._lock = threading.Lock()
 
     def stream(
-        self, inputs: Iterable[ImageInput], dtype: DTypeLike = np.float32
+        self,
+        inputs: Iterable[ImageInput],
+        dtype: DTypeLike = np.float32,
+        view: View | None = None,
     ) -> Iterator[Features]:
         """Yield the features of each image, in order.
 
@@ -69,10 +85,13 @@ class FeatureSource:
             Taken in a few at a time.
         dtype : float16 or float32
             What the cache keeps; float16 features are rounded once, whether cached or not.
+        view : View, optional
+            Yield this view of the features instead. The cache keeps both.
 
         Yields
         ------
-        array of shape (rows, columns, d), `dtype`
+        array of shape (rows, columns, d), `dtype`; or (rows, columns, p) of a view
+            A file mapped into memory if the cache had it, and always if it keeps a view.
 
         Raises
         ------
@@ -80,16 +99,27 @@ class FeatureSource:
             Naming the image that cannot be read, or whose features are not finite in `dtype`.
         """
         on_cpu = self.extractor.device.type == "cpu"
-        yield from self._on_cpu(inputs, dtype) if on_cpu else self._on_gpu(inputs, dtype)
+        way = self._on_cpu if on_cpu else self._on_gpu
+        yield from way(inputs, dtype, view)
 
-    def _on_cpu(self, inputs: Iterable[ImageInput], dtype: DTypeLike) -> Iterator[Features]:
+    def rest(self) -> None:
+        """Free the memory that only a computing network needs, and the remains of past images.
+
+        The network takes it again with the next image, in about a second.
+        """
+        self.extractor.rest()
+        return_free_memory()
+
+    def _on_cpu(
+        self, inputs: Iterable[ImageInput], dtype: DTypeLike, view: View | None
+    ) -> Iterator[Features]:
         cores = torch.get_num_threads()
 
         def one(image: ImageInput) -> Features:
             torch.set_num_threads(1)  # holds for the pool's own threads, see FeatureExtractor
             key = self._key(image, dtype)
-            known = self._known(key)
-            return known if known is not None else self._compute([image], [key], dtype)[0]
+            known = self._known(key, view)
+            return known if known is not None else self._compute([image], [key], dtype, view)[0]
 
         parallel = min(self.workers, max(1, cores))
         with ThreadPoolExecutor(parallel) as pool:
@@ -98,19 +128,23 @@ class FeatureSource:
             finally:
                 torch.set_num_threads(cores)
 
-    def _on_gpu(self, inputs: Iterable[ImageInput], dtype: DTypeLike) -> Iterator[Features]:
+    def _on_gpu(
+        self, inputs: Iterable[ImageInput], dtype: DTypeLike, view: View | None
+    ) -> Iterator[Features]:
         pairs = ((image, self._key(image, dtype)) for image in inputs)
-        for _, group in groupby(pairs, lambda pair: (pair[0].file_size, self._knows(pair[1]))):
+        for _, group in groupby(
+            pairs, lambda pair: (pair[0].file_size, self._knows(pair[1], view))
+        ):
             while chunk := list(islice(group, self.batch_size)):
-                known = [self._known(key) for _, key in chunk]
+                known = [self._known(key, view) for _, key in chunk]
                 if all(features is not None for features in known):
                     yield from (features for features in known if features is not None)
                 else:
                     images, chunk_keys = zip(*chunk, strict=True)
-                    yield from self._compute(list(images), list(chunk_keys), dtype)
+                    yield from self._compute(list(images), list(chunk_keys), dtype, view)
 
     def _compute(
-        self, images: list[ImageInput], keys: list[str], dtype: DTypeLike
+        self, images: list[ImageInput], keys: list[str], dtype: DTypeLike, view: View | None
     ) -> list[Features]:
         size = self.extractor.space.image_size
         if len(images) > 1:
@@ -131,18 +165,47 @@ class FeatureSource:
                 )
             if self.cache is not None:
                 self.cache.put(key, features)
-        return results
+        if view is None:
+            return results
+        return [self._viewed(*pair, view) for pair in zip(keys, results, strict=True)]
 
     def _key(self, image: ImageInput, dtype: DTypeLike) -> str:
         if self.cache is None:
             return ""
         return self.cache.key(image.content_key(), self.extractor.space.fingerprint, dtype)
 
-    def _knows(self, key: str) -> bool:
-        return self.cache is not None and self.cache.has(key)
+    def _knows(self, key: str, view: View | None) -> bool:
+        if self.cache is None:
+            return False
+        return self.cache.has(key) or (view is not None and self.cache.has(_of_view(key, view)))
 
-    def _known(self, key: str) -> Features | None:
-        return None if self.cache is None else self.cache.get(key)
+    def _known(self, key: str, view: View | None) -> Features | None:
+        """What is there already, or can be made of it without the network."""
+        if self.cache is None:
+            return None
+        if view is None:
+            return self.cache.get(key)
+        known = self.cache.get(_of_view(key, view))
+        if known is None:
+            features = self.cache.get(key)
+            known = None if features is None else self._viewed(key, features, view)
+        return known
+
+    def _viewed(self, key: str, features: Features, view: View) -> Features:
+        """Make a view and keep it; the kept one is mapped from its file, and needs no memory."""
+        rows = view(features.reshape(-1, features.shape[-1]))
+        seen = rows.reshape(*features.shape[:2], -1)
+        if self.cache is None:
+            return seen
+        self.cache.put(_of_view(key, view), seen)
+        kept = self.cache.get(_of_view(key, view))
+        return seen if kept is None else kept
+
+
+def _of_view(key: str, view: View) -> str:
+    """Name the cache's entry of a view: in a folder of its own, beside that of the features."""
+    folder, _, content = key.rpartition("/")
+    return f"{folder}-{view.name}/{content}"
 
 
 def _in_order(

@@ -19,6 +19,9 @@ from common.patchcore.projection import project, random_projection
 
 Progress = Callable[[int, int], None]
 
+#: Bytes of one image's rows from which on they wait in their file: a process may map 65,530.
+_WORTH_WAITING = 1 << 20
+
 
 @dataclass(frozen=True)
 class LocalBank:
@@ -65,11 +68,21 @@ class Distances:
         """Dimensions in which distances of features of so many numbers are measured."""
         return min(self.components or feature_dim, feature_dim)
 
+    @property
+    def name(self) -> str:
+        """Names the entries of the features cache that hold projected rows."""
+        return f"float32-projected-{self.components}-{self.seed}"
+
+    def view(self, feature_dim: int) -> Distances | None:
+        """Return what the features cache should keep beside the features: None if they will do."""
+        return self if self.width(feature_dim) < feature_dim else None
+
     def __call__(self, rows: NDArray[np.floating]) -> NDArray[np.float32]:
         """Bring rows (n, d) into the space of the distances, float32."""
-        rows = np.ascontiguousarray(rows, dtype=np.float32)
         matrix = self.matrix(rows.shape[1])
-        return rows if matrix is None else project(rows, matrix)
+        if matrix is None:
+            return np.ascontiguousarray(rows, dtype=np.float32)
+        return project(rows, matrix)
 
 
 @functools.lru_cache(maxsize=1)
@@ -127,14 +140,20 @@ def build_local_bank(
 
     Notes
     -----
-    Memory: the projected patches, 4 bytes x components each (4 x d without a projection), the
-    selection's state, and a few images at a time; whole features stay on disk.
+    Two peaks, one after the other. While images are read: the network and a few images. While rows
+    are chosen: the projected patches, 4 bytes x components each (4 x d without a projection), 20
+    bytes of state each, and the weights. Whole features stay on disk, in the source's cache, and
+    projected ones wait there until all images are read; without a cache, or where it keeps
+    too little, they wait in memory, and the peaks add up.
+
+    Disk: 2 bytes x d a patch in float16, and 4 bytes x components; the cache's owner cleans up.
     """
     if not images:
         raise ValueError("a local bank needs at least one image")
     reading = Estimate("training images read", progress)
     projected, counts = _project_all(source, images, distances, dtype, reading)
     coreset = _select(projected, budget, distances, centers, stop_radius)
+    del projected
     rows = _gather(source, images, counts, coreset.indices, dtype)
     return LocalBank(rows, coreset.radii, int(sum(counts)))
 
@@ -158,9 +177,11 @@ def covering_radius(
         Euclidean, in the space of `distances`; 0 without images.
     """
     search = MemoryBank(distances(bank))
+    view = distances.view(source.extractor.feature_dim)
     worst = 0.0
-    for features in source.stream(images, dtype):
-        nearest, _ = search.nearest(distances(features.reshape(-1, features.shape[-1])))
+    for features in source.stream(images, dtype, view):
+        rows = np.asarray(features.reshape(-1, features.shape[-1]), dtype=np.float32)
+        nearest, _ = search.nearest(rows)
         worst = max(worst, float(np.max(nearest)))
     return worst
 
@@ -172,18 +193,32 @@ def _project_all(
     dtype: DTypeLike,
     progress: Progress | None,
 ) -> tuple[NDArray[np.float32], list[int]]:
-    """Fill one array image by image: its size is known from the image headers and the grid."""
-    space = source.extractor.space
+    """Fill one array image by image: its size is known from the image headers and the grid.
+
+    Rows that lie in a file of the cache are fetched when the last image has gone through the
+    network: until then the array needs no memory for them.
+    """
+    space, dim = source.extractor.space, source.extractor.feature_dim
     counts = [math.prod(space.patch_grid(image.file_size)) for image in images]
-    width = distances.width(source.extractor.feature_dim)
+    width = distances.width(dim)
     projected = np.empty((sum(counts), width), dtype=np.float32)
+    waiting: list[tuple[int, NDArray[np.floating]]] = []
     end = 0
-    streamed = source.stream(images, dtype)
+    streamed = source.stream(images, dtype, distances.view(dim))
     for done, (count, features) in enumerate(zip(counts, streamed, strict=True), start=1):
         start, end = end, end + count
-        projected[start:end] = distances(features.reshape(-1, features.shape[-1]))
+        rows = features.reshape(-1, width)
+        if isinstance(rows, np.memmap) and rows.nbytes >= _WORTH_WAITING:
+            waiting.append((start, rows))
+        else:
+            projected[start:end] = rows
         if progress is not None:
             progress(done, len(images))
+    source.rest()
+    while waiting:
+        start, rows = waiting.pop()
+        projected[start : start + len(rows)] = rows
+        del rows  # unmaps its file, whose pages would count as memory, too
     return projected, counts
 
 

@@ -58,7 +58,7 @@ def random_projection(n_features: int, n_components: int, seed: int) -> NDArray[
 
 
 def project(
-    rows: NDArray[np.float32],
+    rows: NDArray[np.floating],
     projection: NDArray[np.float32],
     out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
@@ -68,7 +68,7 @@ def project(
 
     Parameters
     ----------
-    rows : array of shape (n, d), float32
+    rows : array of shape (n, d), float32 or float16
     projection : array of shape (d, p), float32
     out : array of shape (n, p), float32, optional
         Where to write.
@@ -88,7 +88,9 @@ def project(
     worst-case error is known; the few elements (about one in 100,000) that this error could
     push to another float32 are summed again exactly.
     """
-    rows = np.asarray(rows, dtype=np.float32)
+    rows = np.asarray(rows)
+    if rows.dtype != np.float16:  # of which every number is a float32, too: blocks are converted
+        rows = np.asarray(rows, dtype=np.float32)
     projection = np.asarray(projection, dtype=np.float32)
     if rows.ndim != 2 or projection.ndim != 2 or rows.shape[1] != projection.shape[0]:
         raise ValueError(f"cannot project rows of shape {rows.shape} by {projection.shape}")

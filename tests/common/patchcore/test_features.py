@@ -121,6 +121,62 @@ def test_a_hit_equals_a_miss_and_no_image_is_computed_twice(
     assert not list((tmp_path / "cache").rglob("*.partial"))
 
 
+class FirstNumbers:
+    """A view that is easy to check: the first numbers of every patch, negated."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.name, self.made = count, f"float32-first-{count}", 0
+
+    def __call__(self, rows: Any) -> Any:
+        self.made += 1
+        return -np.asarray(rows[:, : self.count], dtype=np.float32)
+
+
+@pytest.mark.parametrize("way", ["_on_cpu", "_on_gpu"])
+def test_a_view_is_made_once_of_features_that_are_computed_once(
+    counting: Counting, pictures: list[Path], tmp_path: Path, wanted: list[Any], way: str
+) -> None:
+    def looked_at(source: FeatureSource, view: FirstNumbers) -> list[Any]:
+        stream_ = getattr(source, way)(list(as_inputs(pictures)), np.float16, view)
+        return [np.array(rows) for rows in stream_]
+
+    cache = FeatureCache(tmp_path, 10**9)
+    seven, nine = FirstNumbers(7), FirstNumbers(9)
+    rounded = [features.astype(np.float16).astype(np.float32) for features in wanted]
+    first = looked_at(FeatureSource(counting, cache, workers=1), seven)
+    for rows, features in zip(first, rounded, strict=True):
+        assert rows.dtype == np.float32
+        if way == "_on_cpu":  # the batches of a GPU round otherwise
+            np.testing.assert_array_equal(rows, -features[..., :7])
+        else:
+            np.testing.assert_allclose(rows, -features[..., :7], rtol=1e-3, atol=1e-3)
+    # Another process: it finds the views; another view is made of the features on the disk.
+    other = FeatureSource(counting, FeatureCache(tmp_path, 10**9), workers=1)
+    assert same(looked_at(other, seven), first)
+    assert [rows.shape[-1] for rows in looked_at(other, nine)] == [9] * 6
+    assert same(looked_at(other, seven), first)
+    assert (seven.made, nine.made, counting.images) == (6, 6, 6)
+    # A damaged view is made again, and so is a lost one.
+    lost, damaged, *_ = sorted(tmp_path.glob("*first-7/*.npy"))
+    lost.unlink()
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    again = FeatureSource(counting, FeatureCache(tmp_path, 10**9), workers=1)
+    assert same(looked_at(again, seven), first)
+    assert (seven.made, counting.images) == (8, 6)
+    # Without a cache a view is made of what is computed.
+    assert same(looked_at(FeatureSource(counting, workers=1), seven), first) or way == "_on_gpu"
+
+
+def test_a_network_at_rest_computes_the_same_again(
+    extractor: FeatureExtractor, pictures: list[Path], wanted: list[Any]
+) -> None:
+    source = FeatureSource(extractor)
+    source.rest()
+    assert same(stream(source, pictures[::-1])[::-1], wanted)
+    source.rest()
+    assert same(stream(source, pictures), wanted)
+
+
 def test_number_formats_and_feature_spaces_are_kept_apart(
     small: Settings, counting: Counting, pictures: list[Path], tmp_path: Path
 ) -> None:
@@ -204,12 +260,12 @@ def test_the_batches_of_a_gpu_give_the_same_features_in_the_same_order(
     cache = FeatureCache(tmp_path, 10**9)
     source = FeatureSource(counting, cache, batch_size=2)
     inputs = list(as_inputs(pictures))
-    list(source._on_gpu(inputs[1:2], np.float32))
-    found = [np.array(f) for f in source._on_gpu(inputs, np.float32)]
+    list(source._on_gpu(inputs[1:2], np.float32, None))
+    found = [np.array(f) for f in source._on_gpu(inputs, np.float32, None)]
     assert counting.images == 6
     for features, one in zip(found, wanted, strict=True):
         np.testing.assert_allclose(features, one, rtol=1e-4, atol=1e-4)
-    again = [np.array(f) for f in source._on_gpu(iter(inputs), np.float32)]
+    again = [np.array(f) for f in source._on_gpu(iter(inputs), np.float32, None)]
     assert same(again, found)
     assert counting.images == 6
 

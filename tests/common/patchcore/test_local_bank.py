@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from common.patchcore import local_bank
 from common.patchcore.backbone import FeatureExtractor
 from common.patchcore.feature_cache import FeatureCache
 from common.patchcore.features import FeatureSource
@@ -96,6 +97,30 @@ def test_the_bank_does_not_depend_on_the_cache(
     for other in (FeatureSource(extractor), FeatureSource(extractor, batch_size=1, workers=1)):
         found = build_local_bank(other, images, 12, PROJECTED)
         np.testing.assert_array_equal(found.rows, wanted.rows)
+
+
+def test_rows_that_waited_in_files_are_the_same(
+    source: FeatureSource,
+    images: list[ImageInput],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = build_local_bank(FeatureSource(source.extractor), images, 12, PROJECTED)
+    fetched: list[int] = []
+    rest = source.rest
+
+    def note_rest() -> None:
+        # By now every image has gone through the network, and all rows are on the disk.
+        fetched.append(len(list(source.cache.folder.glob("*projected-16-7/*.npy"))))  # type: ignore[union-attr]
+        rest()
+
+    monkeypatch.setattr(source, "rest", note_rest)
+    for worth in (1, 1 << 30):
+        monkeypatch.setattr(local_bank, "_WORTH_WAITING", worth)
+        found = build_local_bank(source, images, 12, PROJECTED)
+        np.testing.assert_array_equal(found.rows, wanted.rows)
+        np.testing.assert_array_equal(found.radii, wanted.radii)
+    assert fetched == [len(images)] * 2
+    assert source.computed == len(images)
 
 
 def test_settings_change_the_choice(source: FeatureSource, images: list[ImageInput]) -> None:
