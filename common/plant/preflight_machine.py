@@ -89,7 +89,7 @@ def check_disk(
     report : Preflight
     """
     per_patch = load.dim * row_dtype(settings.wire_dtype).itemsize
-    needed = load.patches * per_patch
+    needed = needed_disk(settings, load)
     # What a run keeps between messages: the station's rows, and the bank that came in parts.
     scratch = 2 * settings.global_bank_size * per_patch
     free = shutil.disk_usage(there).free
@@ -118,6 +118,19 @@ def check_disk(
             f"those of about {fit} of {load.images} images are kept",
             f"set cache-limit-gb to {math.ceil(needed / 2**30)} or more in the station file",
         )
+
+
+def needed_disk(settings: Settings, load: Load) -> int:
+    """Bytes that the features of all images take.
+
+    Of training images in the run's number format, with the projection from which rows are chosen;
+    of the others, which are scored, in float32.
+    """
+    width = min(settings.coreset_projection or load.dim, load.dim)
+    projected = 4 * width if width < load.dim else 0
+    training = load.dim * row_dtype(settings.wire_dtype).itemsize + projected
+    scored = load.patches - load.training_patches
+    return load.training_patches * training + scored * 4 * load.dim
 
 
 def check_memory(

@@ -30,6 +30,7 @@ from common.plant.preflight_machine import (
     check_cache,
     check_disk,
     check_memory,
+    needed_disk,
     needed_memory,
 )
 from common.plant.station_file import StationFile, read_station_file
@@ -204,18 +205,29 @@ def test_room_for_features(tmp_path: Path) -> None:
     file = station(tmp_path, tmp_path, "cache-limit-gb = 1")
     report = empty(tmp_path)
     settings = Settings(global_bank_size=1)
-    # 1536 numbers of 2 bytes: 3 kB a patch, and just 1 GiB of 349525 of them.
-    check_disk(file, settings, load(349_525), tmp_path, report)
+    # 1536 numbers of 2 bytes and 128 projected ones of 4: 3,584 bytes a patch, and 1 GiB is
+    # 299,593.1 times that.
+    check_disk(file, settings, load(299_593), tmp_path, report)
     assert report.findings == []
     assert "features of all 10 images take 1.00 GiB, cache-limit-gb is 1" in report.facts["disk"]
-    check_disk(file, settings, load(349_526), tmp_path, report)
+    check_disk(file, settings, load(299_594), tmp_path, report)
     assert kinds(report) == ["features-do-not-fit"]
     assert "those of about 9 of 10 images are kept" in report.findings[0].found
     assert report.findings[0].mend == "set cache-limit-gb to 2 or more in the station file"
+    # In float32 6,656 bytes a patch: 1.86 GiB.
     report = empty(tmp_path)
-    check_disk(file, settings.with_(wire_dtype="float32"), load(349_525), tmp_path, report)
+    check_disk(file, settings.with_(wire_dtype="float32"), load(299_593), tmp_path, report)
     assert report.findings[0].mend == "set cache-limit-gb to 2 or more in the station file"
-    assert "features take 2.00 GiB: those of about 5 of 10 images" in report.findings[0].found
+    assert "features take 1.86 GiB: those of about 5 of 10 images" in report.findings[0].found
+
+
+def test_the_disk_that_features_take() -> None:
+    # 10 training patches and 5 others of 1536 numbers: the others are kept in float32.
+    both = Load(images=3, largest=1, patches=15, training_patches=10, dim=1536)
+    scored = 5 * 4 * 1536
+    assert needed_disk(Settings(), both) == 10 * (2 * 1536 + 4 * 128) + scored
+    assert needed_disk(Settings(coreset_projection=0), both) == 10 * 2 * 1536 + scored
+    assert needed_disk(Settings(wire_dtype="float32"), both) == 10 * (4 * 1536 + 512) + scored
 
 
 def test_a_disk_that_is_too_small(tmp_path: Path) -> None:
