@@ -32,15 +32,21 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 # The peers have an environment of their own: Flower pins packages that they need otherwise.
-# About ten minutes on two free cores; `python benchmarks/run.py --quick` takes a few.
+# About ten minutes on two free cores; `python benchmarks/run.py --quick` takes a few. With
+# EVALUATOR=CHECKOUT/evaluate_experiment.py (and EVALUATOR_PYTHON=, which has what it needs) the
+# AutoVI evaluation code is a peer, too; it is not downloaded.
 BENCH := .venv-bench
+EVALUATOR ?=
+EVALUATOR_PYTHON ?=
 $(BENCH)/.ready:
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/pip install --quiet anomalib faiss-cpu
 	touch $(BENCH)/.ready
 
 bench: $(READY) $(BENCH)/.ready
-	$(BIN)/python benchmarks/run.py --anomalib-python $(BENCH)/bin/python
+	$(BIN)/python benchmarks/run.py --anomalib-python $(BENCH)/bin/python \
+		$(if $(EVALUATOR),--evaluator $(EVALUATOR)) \
+		$(if $(EVALUATOR_PYTHON),--evaluator-python $(EVALUATOR_PYTHON))
 
 # One page about every run below RUNS.
 RUNS ?= outputs

@@ -26,6 +26,15 @@ from common.patchcore.inputs import as_inputs
 from common.patchcore.projection import random_projection
 
 Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
+#: variables that choose BLAS kernels or threads; a figure is told with those that are set
+VARIABLES = (
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
 
 
 def machine() -> dict[str, Any]:
@@ -45,6 +54,7 @@ def machine() -> dict[str, Any]:
         "load": os.getloadavg(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in names},
+        "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "torch_blas": re.findall(r"BLAS_INFO=(\w+)", torch.__config__.show()),
         "blas": [
             {key: pool.get(key) for key in ("prefix", "version", "architecture", "num_threads")}

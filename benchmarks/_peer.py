@@ -7,11 +7,22 @@ any other it times the same algorithms written plainly in torch, and says so.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import torch
+
+try:
+    from threadpoolctl import threadpool_info
+except ImportError:
+
+    def threadpool_info() -> list[dict[str, Any]]:
+        """Nothing is known of the kernels."""
+        return []
+
 
 try:
     from importlib.metadata import version
@@ -59,7 +70,9 @@ class PlainSearch:
     def __init__(self, rows: torch.Tensor) -> None:
         self.memory_bank = rows
 
-    def nearest_neighbors(self, queries: torch.Tensor, n_neighbors: int) -> tuple:
+    def nearest_neighbors(
+        self, queries: torch.Tensor, n_neighbors: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return distances and rows."""
         norms = self.memory_bank.pow(2).sum(1)
         found = []
@@ -85,12 +98,20 @@ def main() -> None:
     arrays: dict[str, torch.Tensor] = {}
     for line in sys.stdin:
         ask = json.loads(line)
+        answer: dict[str, Any]
         if ask["do"] == "hello":
             torch.set_num_threads(ask["threads"])
             answer = {"name": NAME, "torch": torch.__version__, "python": sys.version.split()[0]}
             answer["faiss"] = faiss and faiss.__version__
             if faiss is not None:
                 faiss.omp_set_num_threads(ask["threads"])
+            keys = ("prefix", "version", "architecture", "num_threads", "filepath")
+            answer["blas"] = [{key: pool.get(key) for key in keys} for pool in threadpool_info()]
+            for pool in answer["blas"]:  # the package that brought the library, as faiss its own
+                file = str(pool.pop("filepath"))
+                package = re.search(r"/site-packages/([^/]+?)(?:\.libs)?/", file)
+                pool["package"] = package and package[1]
+            answer["torch_blas"] = re.findall(r"BLAS_INFO=(\w+)", torch.__config__.show())
         elif ask["do"] == "load":
             arrays[ask["name"]] = torch.from_numpy(np.load(ask["path"]))
             answer = {}
@@ -107,10 +128,10 @@ def main() -> None:
         else:
             model = make_search(arrays[ask["bank"]])
             start = time.process_time(), time.perf_counter()
-            distances, rows = model.nearest_neighbors(arrays[ask["queries"]], ask["k"])
+            distances, found = model.nearest_neighbors(arrays[ask["queries"]], ask["k"])
             answer = {"cpu": time.process_time() - start[0], "wall": time.perf_counter() - start[1]}
-            with open(ask["out"], "wb") as file:
-                np.savez(file, distances=distances.numpy(), rows=rows.numpy())
+            with open(ask["out"], "wb") as out:
+                np.savez(out, distances=distances.numpy(), rows=found.numpy())
         print(json.dumps(answer), file=REPLIES, flush=True)
 
 

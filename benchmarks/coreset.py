@@ -8,8 +8,9 @@ torch. Its cost of one pick does not change over a run, so some picks are timed 
 multiplied. Both sides use one thread and take turns; seconds are processor time. The picks that the
 peer made are compared with ours, and the whole selection of the smallest case with a float64 loop.
 
-Rows are real patch features (FEDPATCHCORE_TEST_DATA) projected to 128 numbers, or stand-ins.
-`--million` adds 1,000,000 rows (the same ones, jittered) and 10,000 choices.
+Rows are real patch features (FEDPATCHCORE_TEST_DATA) projected to 128 numbers, or stand-ins. One
+size is repeated with stand-ins and with pure noise, where no row is near another. 1,000,000 rows
+(the same ones, jittered) with 10,000 choices are ours alone; `--quick` leaves them out.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def timed(rows: NDArray[np.float32], size: int, threads: int) -> tuple[float, fl
 
 
 def compare(
-    peer: Peer, rows: NDArray[np.float32], size: int, picks: int, repeats: int
+    peer: Peer, kind: str, rows: NDArray[np.float32], size: int, picks: int, repeats: int
 ) -> dict[str, Any]:
     """Time both sides in turn."""
     peer.load("rows", rows)
@@ -54,6 +55,7 @@ def compare(
     assert selection is not None
     same = np.array(answer["rows"][:size]) == selection.indices[: picks + 1]
     result = {
+        "features": kind,
         "rows": len(rows),
         "size": size,
         "cpu_seconds": statistics.median(ours),
@@ -63,12 +65,19 @@ def compare(
         "same_picks": f"{int(same.sum())} of {len(same)}",
     }
     print(
-        f"{len(rows):>9,} rows, {size:>6,} chosen: {result['cpu_seconds']:8.2f} s, "
+        f"{kind}: {len(rows):>9,} rows, {size:>6,} chosen: {result['cpu_seconds']:8.2f} s, "
         f"peer {result['peer_cpu_seconds']:9.1f} s, ratio {result['ratio']:6.1f}, "
         f"same picks {result['same_picks']}",
         flush=True,
     )
     return result
+
+
+def other_rows(kind: str, n: int) -> NDArray[np.float32]:
+    """Rows that are not the main ones: made-up features, projected, or noise without structure."""
+    if kind == "pure noise":
+        return np.random.default_rng(4).standard_normal((n, WIDTH), dtype=np.float32)
+    return project(stand_in_features(n, 384, seed=1), random_projection(384, WIDTH, seed=0))
 
 
 def two_threads(rows: NDArray[np.float32], size: int, repeats: int) -> dict[str, Any]:
@@ -134,7 +143,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--anomalib-python", help="interpreter of an environment with anomalib")
     parser.add_argument("--quick", action="store_true", help="small sizes, under a minute")
-    parser.add_argument("--million", action="store_true", help="also 1,000,000 rows")
     parser.add_argument("--threads-only", action="store_true", help="two threads against one alone")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--picks", type=int, default=30, help="picks of the peer that are timed")
@@ -162,15 +170,23 @@ def main() -> None:
         [(20_000, 2000)] if options.quick else [(50_000, 5000), (200_000, 2000), (200_000, 20_000)]
     )
     result["cases"] = [
-        compare(peer, rows[:n], size, options.picks, options.repeats)
+        compare(peer, kind, rows[:n], size, options.picks, options.repeats)
         for n, size in cases
         if n <= len(rows)
     ]
+    n, size = (20_000, 2000) if options.quick else (200_000, 2000)
+    for other in ("stand-in features", "pure noise"):
+        if other != kind:
+            less_friendly = other_rows(other, n)
+            result["cases"].append(
+                compare(peer, other, less_friendly, size, options.picks, options.repeats)
+            )
+            del less_friendly
     peer.close()
     result["growth"] = growth(rows)
     n, size = cases[-1]
     result["two_threads"] = two_threads(rows[:n], size, options.repeats)
-    if options.million:
+    if not options.quick:
         rng = np.random.default_rng(0)
         many = np.concatenate([rows] * -(-1_000_000 // len(rows)))[:1_000_000]
         for begin in range(0, len(many), 100_000):

@@ -10,13 +10,22 @@ given apart. Found rows are compared. Where the processor is fast at bfloat16, w
 and without it.
 
 Three kinds of features: pretrained (real images, FEDPATCHCORE_TEST_DATA, or stand-ins), the same
-with noise of half their spread, and pure noise, where no bound can help.
+with noise of half their spread, and pure noise, where no bound can help. All under the environment
+as it is; then pure noise, the least ratio, once more in a process of its own with other BLAS
+kernels: without OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE where the first is set, else (x86) with
+Haswell's.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +52,10 @@ def noisy(pair: Pair) -> Pair:
     """Add noise of half the features' own spread: far harder to bound."""
     rng = np.random.default_rng(3)
     spread = np.float32(pair[0].std(axis=0).mean() / 2)
-    return tuple(rows + spread * rng.standard_normal(rows.shape, dtype=np.float32) for rows in pair)
+    rows, queries = (
+        part + spread * rng.standard_normal(part.shape, dtype=np.float32) for part in pair
+    )
+    return rows, queries
 
 
 def compare(kind: str, pair: Pair, peer: Peer, repeats: int, short: bool) -> dict[str, Any]:
@@ -80,7 +92,7 @@ def compare(kind: str, pair: Pair, peer: Peer, repeats: int, short: bool) -> dic
     assert search is not None
     width = search.bound and search.bound.filter.width
     number = "bfloat16" if search.bfloat16 else "float32"
-    result = {
+    result: dict[str, Any] = {
         "features": kind,
         "bank": rows.shape,
         "queries": len(queries),
@@ -103,29 +115,65 @@ def compare(kind: str, pair: Pair, peer: Peer, repeats: int, short: bool) -> dic
     return result
 
 
+def pure_noise(size: int, queries: int) -> Pair:
+    """Rows and queries without any structure."""
+    rows, asked = (
+        np.random.default_rng(seed).standard_normal((n, 1536), dtype=np.float32)
+        for seed, n in enumerate((size, queries))
+    )
+    return rows, asked
+
+
+def with_other_kernels(options: argparse.Namespace) -> dict[str, Any] | None:
+    """The pure-noise case in a process of its own whose BLAS takes other kernels, or None."""
+    environment = dict(os.environ)
+    if "OPENBLAS_CORETYPE" in environment:
+        del environment["OPENBLAS_CORETYPE"]
+        environment.pop("OPENBLAS_L2_SIZE", None)
+    elif platform.machine() == "x86_64":
+        environment["OPENBLAS_CORETYPE"] = "Haswell"
+    else:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "noise.json"
+        command = [sys.executable, __file__, "--noise-only", "--out", str(out)]
+        command += ["--repeats", str(options.repeats)]
+        command += ["--quick"] if options.quick else []
+        if options.anomalib_python:
+            command += ["--anomalib-python", options.anomalib_python]
+        print("\nthe same with other BLAS kernels:", flush=True)
+        subprocess.run(command, env=environment, check=True)
+        found: dict[str, Any] = json.loads(out.read_text())
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--anomalib-python", help="interpreter of an environment with anomalib")
     parser.add_argument("--quick", action="store_true", help="small sizes, under a minute")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--noise-only", action="store_true", help="the pure-noise case alone")
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     size, images = (2000, 4) if options.quick else (10_000, 20)
     peer = Peer(options.anomalib_python, threads=1)
     result: dict[str, Any] = {"machine": machine(), "peer": peer.about}
     print(f"{result['machine']}\npeer: {peer.about}", flush=True)
-    kind, pair = pretrained(size, images)
-    noise = tuple(
-        np.random.default_rng(seed).standard_normal(rows.shape, dtype=np.float32)
-        for seed, rows in enumerate(pair)
-    )
-    cases = {kind: pair, f"{kind}, with noise": noisy(pair), "pure noise": noise}
+    cases = {"pure noise": pure_noise(size, 2500)}
+    if not options.noise_only:
+        kind, pair = pretrained(size, images)
+        cases = {kind: pair, f"{kind}, with noise": noisy(pair), **cases}
     result["cases"] = [
         compare(name, data, peer, options.repeats, short)
         for name, data in cases.items()
         for short in ([True, False] if fast_bfloat16() else [False])
     ]
     peer.close()
+    if not options.noise_only:
+        cases.clear()
+        other = with_other_kernels(options)
+        if other is not None:
+            result["other_kernels"] = other
     finish(result, options.out)
 
 
