@@ -183,7 +183,8 @@ def main() -> None:
             )
             del less_friendly
     peer.close()
-    result["growth"] = growth(rows)
+    if not options.quick:  # milliseconds would tell nothing
+        result["growth"] = growth(rows)
     n, size = cases[-1]
     result["two_threads"] = two_threads(rows[:n], size, options.repeats)
     if not options.quick:

@@ -35,7 +35,7 @@ def run(command: list[str], minutes: float) -> str | None:
     try:
         code = process.wait(60 * minutes)
     except subprocess.TimeoutExpired:
-        return f"not done within {minutes} minutes"
+        return f"not done within {minutes:g} minutes"
     finally:
         # After a timeout or Ctrl-C; and a peer of a benchmark that failed.
         end(process)
