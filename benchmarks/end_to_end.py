@@ -9,10 +9,10 @@ both judged the same images, regions and pixels with banks of one scope, whose r
 by a hundredth at most; their metrics stand beside the times.
 
 Told are wall and processor seconds with all processes of the run, the bytes that each station sent
-and received beside the bytes of its images, and the peak memory of every process as the kernel
-recorded it (VmHWM). In a simulation stations take turns in Flower's station processes, so that the
-largest of these is the bound on any station's memory. The wall seconds of a federated run hold the
-start of Flower and Ray.
+and received, the seconds it worked (its bank and its scores), and the peak memory of every process
+as the kernel recorded it (VmHWM). In a simulation stations take turns in Flower's station
+processes, so that the largest of these is the bound on any station's memory. The wall seconds of a
+federated run hold the start of Flower and Ray.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def traffic(run: Path, data: Path) -> dict[str, Any]:
             "images": share["images"],
             "patches": share["patches"],
             "rows_sent": share["rows_sent"],
-            "build_seconds": share["seconds"],
+            "work_seconds": share["seconds"],
         }
     images = sum(path.stat().st_size for path in data.glob("*/train/**/*.png"))
     return {
@@ -182,7 +182,9 @@ def check(federated: dict[str, Any], pooled: dict[str, Any]) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small sizes, about a minute")
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes, two stations, under a minute"
+    )
     parser.add_argument("--data", type=Path, help="a data folder (default: a drawn one)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--repeats", type=int, default=1)
@@ -195,13 +197,13 @@ def main() -> None:
     print(result["machine"], flush=True)
     settings = ["weights=random", "bank-scope=shared", *options.set]
     if options.quick:
-        settings.append("backbone=resnet18")
+        settings += ["backbone=resnet18", "num-stations=2"]
     words = [word for setting in settings for word in ("--set", setting)]
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         home, data = Path(folder) / "cache", options.data
         if data is None:
             data = Path(folder) / "data"
-            size, images = ("64", "4") if options.quick else ("128", "12")
+            size, images = ("64", "3") if options.quick else ("128", "12")
             subprocess.run(
                 [TOOL, "synth", str(data), "--images", images, "--size", size],
                 check=True,
@@ -244,7 +246,7 @@ def main() -> None:
         )
     for name, station in result["stations"].items():
         print(
-            f"{name}: {station['images']} images, bank built in {station['build_seconds']:.1f} s, "
+            f"{name}: {station['images']} images, {station['work_seconds']:.1f} s of work, "
             f"{station['bytes_up']:,} bytes up, {station['bytes_down']:,} down"
         )
     for name in sides:

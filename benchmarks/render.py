@@ -336,7 +336,7 @@ def end_to_end(result: Json) -> str:
             facts["images"],
             f"{facts['patches']:,}",
             f"{facts['rows_sent']:,}",
-            f"{facts['build_seconds']:.1f}",
+            f"{facts['work_seconds']:.1f}",
             f"{facts['bytes_up'] / 1e6:.2f}",
             f"{facts['bytes_down'] / 1e6:.2f}",
         )
@@ -354,11 +354,12 @@ def end_to_end(result: Json) -> str:
             f"and bank size on both sides: {result['same_work']}. Metrics are means over the "
             "categories, of a random network on drawings where so said.",
             table(heads, commands),
-            f"Federated / pooled: **{result['wall_ratio']:.2f}x** the wall seconds, "
-            f"**{result['cpu_ratio']:.2f}x** the processor seconds. Steps of the federated run, s: "
+            f"Federated / pooled: **{result['cpu_ratio']:.2f}x** the processor seconds, "
+            f"**{result['wall_ratio']:.2f}x** the wall seconds (which other work on the machine "
+            "stretches). Steps of the federated run, s: "
             f"{steps}.",
             table(
-                ["station", "images", "patches", "rows sent", "bank, s", "MB up", "MB down"],
+                ["station", "images", "patches", "rows sent", "own work, s", "MB up", "MB down"],
                 stations,
             ),
             "In a simulation stations take turns in the station processes, so that the largest of "

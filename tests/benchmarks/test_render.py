@@ -142,7 +142,7 @@ MEASURED: dict[str, dict[str, Any]] = {
                 "images": 10,
                 "patches": 1000,
                 "rows_sent": 100,
-                "build_seconds": 4.0,
+                "work_seconds": 4.0,
                 "bytes_up": 2_000_000,
                 "bytes_down": 3_000_000,
             }
