@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Protocol
 
@@ -33,6 +34,16 @@ class View(Protocol):
         """Map features (n, d) to (n, p), row by row."""
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Images on their way through a GPU: what is known of them, else their pictures to come."""
+
+    images: list[ImageInput]
+    keys: list[str]
+    known: list[Features | None]
+    tensors: list[Future[torch.Tensor]]
+
+
 class FeatureSource:
     """Gives the patch features of images, from the cache where they are known.
 
@@ -56,7 +67,7 @@ class FeatureSource:
     Notes
     -----
     Peak memory beside the network: about `2 x workers` images and their features (or views of
-    them) on CPU, one batch and its features on a GPU.
+    them) on CPU, two batches and the features of one on a GPU.
     """
 
     def __init__(
@@ -113,13 +124,15 @@ class FeatureSource:
     def _on_cpu(
         self, inputs: Iterable[ImageInput], dtype: DTypeLike, view: View | None
     ) -> Iterator[Features]:
-        cores = torch.get_num_threads()
+        cores, size = torch.get_num_threads(), self.extractor.space.image_size
 
         def one(image: ImageInput) -> Features:
             torch.set_num_threads(1)  # holds for the pool's own threads, see FeatureExtractor
             key = self._key(image, dtype)
             known = self._known(key, view)
-            return known if known is not None else self._compute([image], [key], dtype, view)[0]
+            if known is not None:
+                return known
+            return self._compute([image], [key], [image.tensor(size)], dtype, view)[0]
 
         parallel = min(self.workers, max(1, cores))
         with ThreadPoolExecutor(parallel) as pool:
@@ -131,27 +144,51 @@ class FeatureSource:
     def _on_gpu(
         self, inputs: Iterable[ImageInput], dtype: DTypeLike, view: View | None
     ) -> Iterator[Features]:
+        """Batch by batch; while one is computed, the images of the next are decoded."""
+        size = self.extractor.space.image_size
+        waiting: deque[_Batch] = deque()
+        with ThreadPoolExecutor(self.workers) as pool:
+            try:
+                for images, keys in self._batches(inputs, dtype, view):
+                    known = [self._known(key, view) for key in keys]
+                    tensors = []
+                    if any(features is None for features in known):
+                        tensors = [pool.submit(image.tensor, size) for image in images]
+                    waiting.append(_Batch(images, keys, known, tensors))
+                    if len(waiting) > 1:
+                        yield from self._finish(waiting.popleft(), dtype, view)
+                while waiting:
+                    yield from self._finish(waiting.popleft(), dtype, view)
+            finally:
+                for batch in waiting:
+                    for future in batch.tensors:
+                        future.cancel()
+
+    def _batches(
+        self, inputs: Iterable[ImageInput], dtype: DTypeLike, view: View | None
+    ) -> Iterator[tuple[list[ImageInput], list[str]]]:
+        """Images of one size with their keys, those in the cache apart from the others."""
         pairs = ((image, self._key(image, dtype)) for image in inputs)
         for _, group in groupby(
             pairs, lambda pair: (pair[0].file_size, self._knows(pair[1], view))
         ):
             while chunk := list(islice(group, self.batch_size)):
-                known = [self._known(key, view) for _, key in chunk]
-                if all(features is not None for features in known):
-                    yield from (features for features in known if features is not None)
-                else:
-                    images, chunk_keys = zip(*chunk, strict=True)
-                    yield from self._compute(list(images), list(chunk_keys), dtype, view)
+                yield [image for image, _ in chunk], [key for _, key in chunk]
+
+    def _finish(self, batch: _Batch, dtype: DTypeLike, view: View | None) -> Iterator[Features]:
+        if not batch.tensors:
+            return (features for features in batch.known if features is not None)
+        tensors = [future.result() for future in batch.tensors]
+        return iter(self._compute(batch.images, batch.keys, tensors, dtype, view))
 
     def _compute(
-        self, images: list[ImageInput], keys: list[str], dtype: DTypeLike, view: View | None
+        self,
+        images: list[ImageInput],
+        keys: list[str],
+        tensors: list[torch.Tensor],
+        dtype: DTypeLike,
+        view: View | None,
     ) -> list[Features]:
-        size = self.extractor.space.image_size
-        if len(images) > 1:
-            with ThreadPoolExecutor(self.workers) as pool:
-                tensors = list(pool.map(lambda image: image.tensor(size), images))
-        else:
-            tensors = [images[0].tensor(size)]
         batch = self.extractor(torch.stack(tensors))
         with np.errstate(over="ignore"):
             results = [np.asarray(features, dtype=dtype) for features in batch]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -268,6 +269,31 @@ def test_the_batches_of_a_gpu_give_the_same_features_in_the_same_order(
     again = [np.array(f) for f in source._on_gpu(iter(inputs), np.float32, None)]
     assert same(again, found)
     assert counting.images == 6
+
+
+def test_a_batch_is_decoded_while_the_one_before_is_computed(
+    counting: Counting, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(pictures[0].read_bytes()[:500])
+    inputs = list(as_inputs([*pictures[:3], broken]))
+    decoded: list[str] = []
+    tensor = ImageInput.tensor
+
+    def noted(image: ImageInput, size: int) -> torch.Tensor:
+        decoded.append(image.name)
+        return tensor(image, size)
+
+    monkeypatch.setattr(ImageInput, "tensor", noted)
+    streamed = FeatureSource(counting, batch_size=1, workers=1)._on_gpu(inputs, np.float32, None)
+    next(streamed)
+    # One went through the network; the next is being decoded, the one after it is not.
+    assert counting.images == 1
+    assert set(decoded) <= {image.name for image in inputs[:2]}
+    assert len([*itertools.islice(streamed, 2)]) == 2
+    with pytest.raises(InputError, match=r"broken\.png: found"):
+        next(streamed)
+    assert sorted(decoded) == sorted(image.name for image in inputs)
 
 
 @pytest.mark.gpu
