@@ -61,7 +61,7 @@ def _direct_limit(squared: float, direct: float) -> np.float32:
     types.void(array(F64, 1, False), array(I64, 1, False), F64, I64),
     internal=True,
 )
-def _insert(
+def insert(
     values: NDArray[np.float64], indices: NDArray[np.int64], value: float, index: int
 ) -> None:
     """Put a row into the sorted list of the nearest, if it belongs there; ties by index."""
@@ -146,7 +146,7 @@ def search(
         if not norms[i] <= FAR:
             for j in range(n):
                 exact = squared_distance(queries[i], rows[begin + j], plan, scratch)
-                _insert(values[i], indices[i], exact, begin + j)
+                insert(values[i], indices[i], exact, begin + j)
             continue
         for c in range(chunks):
             start = c * width
@@ -169,7 +169,7 @@ def search(
                 part = sums[start : min(start + width, n)]
                 j = start + next_within(part, zeros[: part.shape[0]], lowest[best], 0)
                 exact = squared_distance(queries[i], rows[begin + j], plan, scratch)
-                _insert(values[i], indices[i], exact, begin + j)
+                insert(values[i], indices[i], exact, begin + j)
         worst = values[i, k - 1]
         limit = product_limit(worst * squared_scale, norms[i], most, product, drifts[i])
         for c in range(chunks):
@@ -196,7 +196,7 @@ def search(
                     or _direct_within(queries[i], rows[index], direct_scale, direct_limit)
                 ):
                     exact = squared_distance(queries[i], rows[index], plan, scratch)
-                    _insert(values[i], indices[i], exact, index)
+                    insert(values[i], indices[i], exact, index)
                     if values[i, k - 1] < worst:
                         worst = values[i, k - 1]
                         scaled = worst * squared_scale

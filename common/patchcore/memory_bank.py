@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.patchcore._device import DeviceUnfit, accelerator
+
 if TYPE_CHECKING:
+    import torch
+
     from common.patchcore._bound_search import BoundSearch
+    from common.patchcore._device_search import DeviceSearch
+
+_LOG = logging.getLogger("fedpatchcore")
 
 #: Numbers to be compared up to which the plain loop takes about a second at most.
 _PLAIN_WORK = 500_000_000
@@ -22,33 +30,45 @@ class MemoryBank:
     rows : array of shape (m, d), float32
     threads : int, optional
         How many threads search; by default the CPUs that this process may use.
+    device : torch.device or str, optional
+        A GPU that multiplies instead of the CPU; the CPU does so, and logs it, if the GPU's memory
+        does not suffice.
 
     Raises
     ------
     ValueError
         If `rows` is empty, not two-dimensional or holds a non-finite value.
+    RuntimeError
+        By torch, if there is no such device.
 
     Notes
     -----
     Exact: the distances are direct differences in float64, bit for bit the same whatever the
-    way, the threads or the number of queries at a time. Small work is done by a plain loop. From
-    about a second of it on, float32 products rule rows out; after more, the bank's principal
-    components may do so with a fraction of the products, if a trial on the queries at hand finds
-    them worth it.
+    way, the device, the threads or the number of queries at a time. Small work is done by a plain
+    loop. From about a second of it on, float32 products rule rows out; after more, on a CPU, the
+    bank's principal components may do so with a fraction of the products, if a trial on the
+    queries at hand finds them worth it.
 
     Peak memory beside rows and queries: at most two more copies of the rows and 10 MB a
-    thread, whatever the number of queries.
+    thread, whatever the number of queries. On a GPU: one copy of the rows and up to
+    about 0.7 GB.
     """
 
-    def __init__(self, rows: NDArray[np.float32], threads: int | None = None) -> None:
+    def __init__(
+        self,
+        rows: NDArray[np.float32],
+        threads: int | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
         self.rows = _checked(rows, "rows")
         if self.rows.size == 0:
             raise ValueError(f"a memory bank needs rows, got shape {self.rows.shape}")
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
         self.threads = threads
+        self.device = accelerator(device)
         self._work = 0
-        self._search: BoundSearch | None = None
+        self._search: BoundSearch | DeviceSearch | None = None
 
     def nearest(
         self, queries: NDArray[np.float32], k: int = 1
@@ -83,18 +103,30 @@ class MemoryBank:
         if self._work <= _PLAIN_WORK:
             squared, indices = self._plain_loop(queries, k)
         else:
-            squared, indices = self._compiled_search().nearest(queries, k)
+            squared, indices = self._fast_search(queries, k)
         distances = np.sqrt(squared)
         return (distances[:, 0], indices[:, 0]) if k == 1 else (distances, indices)
 
-    def _compiled_search(self) -> BoundSearch:
-        """Return the fast search, made when it is first worth it."""
+    def _fast_search(
+        self, queries: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Search by what is made when it is first worth it: on the device, else on the CPU."""
+        # Imported here: compiling takes seconds (once per machine).
+        if self.device is not None:
+            from common.patchcore._device_search import DeviceSearch
+
+            try:
+                if self._search is None:
+                    self._search = DeviceSearch(self.rows, self.device, self.threads)
+                return self._search.nearest(queries, k)
+            except DeviceUnfit as error:
+                _LOG.warning("nearest neighbours by the processor alone: %s", error)
+                self.device = self._search = None
         if self._search is None:
-            # Imported here: compiling takes seconds (once per machine).
             from common.patchcore._bound_search import BoundSearch
 
             self._search = BoundSearch(self.rows, self.threads)
-        return self._search
+        return self._search.nearest(queries, k)
 
     def _plain_loop(
         self, queries: NDArray[np.float32], k: int
