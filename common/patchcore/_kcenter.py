@@ -14,18 +14,27 @@ Products are only a filter (see `_frame`): bounds are float64 direct differences
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from queue import SimpleQueue
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.patchcore._blas import one_blas_thread, usable_threads
+from common.patchcore._device import DeviceUnfit
 from common.patchcore._frame import UNIT, Tolerance, fit_frame
 from common.patchcore._kcenter_kernels import bucket_order, pick, scan
 from common.patchcore._kernels import summation_plan, to_frame
+
+if TYPE_CHECKING:
+    import torch
+
+    from common.patchcore._device_cover import DeviceCover
+
+_LOG = logging.getLogger("fedpatchcore")
 
 BLOCK_ROWS = 1024
 BLOCK_CENTERS = 512
@@ -71,11 +80,17 @@ class Selection:
     threads : int, optional
     block_rows, block_centers, pool_rows : int, optional
         Sizes of the working blocks. They change nothing but the time.
+    device : torch.device, optional
+        Multiplies instead of the processor, if its memory suffices (see `DeviceCover`); what it
+        leaves is measured here. Changes nothing but the time.
+    device_blocks : (int, int), optional
+        Rows and centers that the device multiplies at a time.
 
     Notes
     -----
     16 bytes of state a row (bound, centers seen, place in the order), two float32 copies of the
-    centers (as they are, and in the frame), and about 3 MB a thread.
+    centers (as they are, and in the frame), and about 3 MB a thread; 8 more bytes a row with a
+    device.
     """
 
     def __init__(
@@ -88,6 +103,8 @@ class Selection:
         block_rows: int = BLOCK_ROWS,
         block_centers: int = BLOCK_CENTERS,
         pool_rows: int | None = None,
+        device: torch.device | None = None,
+        device_blocks: tuple[int, int] | None = None,
     ) -> None:
         n, d = rows.shape
         self.rows, self.size, self.known, self.stop_radius = rows, size, known, stop_radius
@@ -109,10 +126,26 @@ class Selection:
         self.doubled = np.empty((len(known) + size, d), dtype=np.float32)
         self.offsets = np.empty(len(known) + size, dtype=np.float32)
         self.n_centers = 0
+        self.device = self._on_device(device, device_blocks)
         self.spaces: SimpleQueue[_Workspace] = SimpleQueue()
         for _ in range(self.threads):
             self.spaces.put(_Workspace(d, block_rows, block_centers))
         self._append_centers(known, np.arange(len(known)))
+
+    def _on_device(
+        self, device: torch.device | None, blocks: tuple[int, int] | None
+    ) -> DeviceCover | None:
+        """Bring the rows onto the device, if there is one with room for them."""
+        if device is None:
+            return None
+        # Imported here: without a device the selection needs no torch.
+        from common.patchcore._device_cover import DeviceCover
+
+        try:
+            return DeviceCover(self.rows, self.centers, self.frame, device, blocks)
+        except DeviceUnfit as error:
+            _LOG.warning("coreset selection by the processor alone: %s", error)
+            return None
 
     def run(self, start: int | None, progress: Progress | None) -> None:
         """Choose until done; `chosen[:count]` and `radii[:count]` hold the result."""
@@ -256,6 +289,16 @@ class Selection:
         stale = index[self.seen[index] < self.n_centers]
         # Rows that have seen equally many centers share their blocks.
         stale = stale[np.argsort(self.seen[stale], kind="stable")]
+        if self.device is not None:
+            try:
+                self.device.refresh(stale, self.squared, self.seen, self.n_centers, workers)
+                return
+            except DeviceUnfit as error:
+                # Bounds lowered so far are true; whatever was not finished is still stale.
+                _LOG.warning("coreset selection goes on by the processor alone: %s", error)
+                self.device = None
+            self._refresh(index, workers)
+            return
         blocks = [stale[i : i + self.block_rows] for i in range(0, len(stale), self.block_rows)]
         if workers is None or len(blocks) == 1:
             for block in blocks:
