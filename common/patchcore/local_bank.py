@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import DTypeLike, NDArray
 
 from common.patchcore._estimate import Estimate
@@ -152,7 +153,8 @@ def build_local_bank(
         raise ValueError("a local bank needs at least one image")
     reading = Estimate("training images read", progress)
     projected, counts = _project_all(source, images, distances, dtype, reading)
-    coreset = _select(projected, budget, distances, centers, stop_radius)
+    device = source.extractor.device
+    coreset = _select(projected, budget, distances, centers, stop_radius, device)
     del projected
     rows = _gather(source, images, counts, coreset.indices, dtype)
     return LocalBank(rows, coreset.radii, int(sum(counts)))
@@ -176,7 +178,7 @@ def covering_radius(
     float
         Euclidean, in the space of `distances`; 0 without images.
     """
-    search = MemoryBank(distances(bank))
+    search = MemoryBank(distances(bank), device=source.extractor.device)
     view = distances.view(source.extractor.feature_dim)
     worst = 0.0
     for features in source.stream(images, dtype, view):
@@ -228,6 +230,7 @@ def _select(
     distances: Distances,
     centers: NDArray[np.floating] | None,
     stop_radius: float | None,
+    device: torch.device,
 ) -> Coreset:
     if centers is not None and len(centers):
         return select_coreset(
@@ -236,9 +239,12 @@ def _select(
             centers=distances(centers),
             stop_radius=stop_radius,
             progress=Estimate("rows chosen"),
+            device=device,
         )
     start = np.random.default_rng(distances.seed)
-    return select_coreset(projected, budget, rng=start, progress=Estimate("rows chosen"))
+    return select_coreset(
+        projected, budget, rng=start, progress=Estimate("rows chosen"), device=device
+    )
 
 
 def _gather(

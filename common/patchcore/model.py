@@ -251,7 +251,8 @@ class PatchCore:
         """Return what judges images of a category."""
         name = self.bank_name(category)
         if name not in self._search:
-            self._search[name] = MemoryBank(np.asarray(self.banks[name], dtype=np.float32))
+            rows = np.asarray(self.banks[name], dtype=np.float32)
+            self._search[name] = MemoryBank(rows, device=self.extractor.device)
         return AnomalyScorer(
             self._search[name], self.space.image_size, self.settings.score_percentile
         )
