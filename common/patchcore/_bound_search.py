@@ -11,14 +11,18 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from common.patchcore._blas import one_blas_thread, usable_threads
 from common.patchcore._filters import Filter, FrameFilter, fit_principal
 from common.patchcore._frame import Tolerance, fit_frame
 from common.patchcore._kernels import summation_plan
-from common.patchcore._products import Products, fast_bfloat16, one_torch_thread
+from common.patchcore._products import (
+    Products,
+    fast_bfloat16,
+    one_torch_thread,
+    use_one_torch_thread,
+)
 from common.patchcore._search_kernels import search
 
 _QUERIES = 512
@@ -42,8 +46,13 @@ class _Table:
 
     def __init__(self, rows: NDArray[np.float32], chosen: Filter, bfloat16: bool) -> None:
         self.filter, self.part = chosen, _ROWS
-        vectors, norms, drifts = chosen.vectors(rows)
-        self.products = Products(vectors, norms, drifts, self.part, bfloat16)
+        self.products = Products(chosen.width, bfloat16)
+        norms, drifts = np.empty(len(rows)), np.empty(len(rows))
+        # Part by part: never is there a second copy of the bank in float32.
+        for begin in range(0, len(rows), self.part):
+            part = slice(begin, begin + self.part)
+            vectors, norms[part], drifts[part] = chosen.vectors(rows[part])
+            self.products.append(vectors, norms[part], drifts[part])
         self.offsets = (norms**2).astype(np.float32)
         self.most = float(norms.max()) * (1 + 1e-6)
         self.drift = float(drifts.max())
@@ -82,7 +91,7 @@ class BoundSearch:
         self.direct_scale = np.float32(self.frame.scale if usual else 0)
         self.bfloat16 = fast_bfloat16() if bfloat16 is None else bfloat16
         self.plain = _Table(rows, FrameFilter(self.frame), self.bfloat16)
-        self.product = _PRODUCT * self.plain.products.cost
+        self.product = _PRODUCT * self.plain.products.format.cost
         self.bound: _Table | None = None
         self.work = 0
         # The share of rows left from which on the plain products cost less than measuring them.
@@ -143,7 +152,7 @@ class BoundSearch:
             for block in blocks:
                 work(block)
         else:
-            with ThreadPoolExecutor(self.threads, initializer=_use_one_thread) as workers:
+            with ThreadPoolExecutor(self.threads, initializer=use_one_torch_thread) as workers:
                 list(workers.map(work, blocks))
         return np.flatnonzero(left > most)
 
@@ -158,7 +167,7 @@ class BoundSearch:
     ) -> None:
         """Go through one table for one block of queries, counting the rows left for each."""
         vectors, norms, drifts = table.filter.vectors(queries)
-        prepared = table.products.prepare(vectors, norms, drifts)
+        prepared = table.products.format.prepare(vectors, norms, drifts)
         for number, begin in enumerate(range(0, len(self.rows), table.part)):
             products, halves = table.products(prepared, number)
             search(
@@ -173,7 +182,7 @@ class BoundSearch:
                 begin,
                 self.plan,
                 self.frame.scale**2,
-                table.products.error,
+                table.products.format.error,
                 self.direct,
                 self.direct_scale,
                 most_left,
@@ -209,7 +218,3 @@ class BoundSearch:
                 best, cheapest = count, cost
         if best:
             self.bound = _Table(self.rows, principal.leading(best), self.bfloat16)
-
-
-def _use_one_thread() -> None:
-    torch.set_num_threads(1)

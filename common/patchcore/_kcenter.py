@@ -21,6 +21,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from common.patchcore._blas import one_blas_thread, usable_threads
@@ -28,10 +29,14 @@ from common.patchcore._device import DeviceUnfit
 from common.patchcore._frame import UNIT, Tolerance, fit_frame
 from common.patchcore._kcenter_kernels import bucket_order, pick, scan
 from common.patchcore._kernels import summation_plan, to_frame
+from common.patchcore._products import (
+    NumberFormat,
+    fast_bfloat16,
+    one_torch_thread,
+    use_one_torch_thread,
+)
 
 if TYPE_CHECKING:
-    import torch
-
     from common.patchcore._device_cover import DeviceCover
 
 _LOG = logging.getLogger("fedpatchcore")
@@ -42,6 +47,7 @@ _POOL_BYTES = 2 << 20
 _BUCKETS = 8192
 _BATCH_ROWS = 1 << 16
 _POOL_SHARE = 0.25
+_ROUNDING = UNIT * (1 + 1e-6)  # into the frame moves a vector by this share of its norm at most
 _NOTHING = (-1.0, 0)  # comes after every row
 
 
@@ -59,10 +65,9 @@ def _bound(squared: float, row: int) -> tuple[float, int]:
 class _Workspace:
     """Memory of one thread, used again and again: fresh pages would cost like the products."""
 
-    def __init__(self, width: int, block_rows: int, block_centers: int) -> None:
+    def __init__(self, width: int, block_rows: int) -> None:
         self.rows = np.empty((block_rows, width), dtype=np.float32)
         self.near = np.empty((block_rows, width), dtype=np.float32)
-        self.products = np.empty(block_rows * block_centers, dtype=np.float32)
 
 
 class Selection:
@@ -80,6 +85,9 @@ class Selection:
     threads : int, optional
     block_rows, block_centers, pool_rows : int, optional
         Sizes of the working blocks. They change nothing but the time.
+    bfloat16 : bool, optional
+        Number format of the processor's products; by default what it is faster at. Changes nothing
+        but the time.
     device : torch.device, optional
         Multiplies instead of the processor, if its memory suffices (see `DeviceCover`); what it
         leaves is measured here. Changes nothing but the time.
@@ -88,9 +96,9 @@ class Selection:
 
     Notes
     -----
-    16 bytes of state a row (bound, centers seen, place in the order), two float32 copies of the
-    centers (as they are, and in the frame), and about 3 MB a thread; 8 more bytes a row with a
-    device.
+    16 bytes of state a row (bound, centers seen, place in the order), two copies of the centers
+    (as they are, and in the products' number format), and about 3 MB a thread; 8 more bytes a row
+    with a device.
     """
 
     def __init__(
@@ -103,6 +111,7 @@ class Selection:
         block_rows: int = BLOCK_ROWS,
         block_centers: int = BLOCK_CENTERS,
         pool_rows: int | None = None,
+        bfloat16: bool | None = None,
         device: torch.device | None = None,
         device_blocks: tuple[int, int] | None = None,
     ) -> None:
@@ -121,15 +130,17 @@ class Selection:
         self.chosen = np.empty(size, dtype=np.int64)
         self.radii = np.zeros(size)
         self.count = 0
-        # Centers as they are, in the frame times -2, and their squared norms there.
+        # Centers as they are, in the frame times -2, and their squared norms and drifts there.
+        self.format = NumberFormat(d, fast_bfloat16() if bfloat16 is None else bfloat16)
         self.centers = np.empty((len(known) + size, d), dtype=np.float32)
-        self.doubled = np.empty((len(known) + size, d), dtype=np.float32)
+        self.doubled = torch.empty((len(known) + size, d), dtype=self.format.dtype)
         self.offsets = np.empty(len(known) + size, dtype=np.float32)
+        self.drifts = np.empty(len(known) + size)
         self.n_centers = 0
         self.device = self._on_device(device, device_blocks)
         self.spaces: SimpleQueue[_Workspace] = SimpleQueue()
         for _ in range(self.threads):
-            self.spaces.put(_Workspace(d, block_rows, block_centers))
+            self.spaces.put(_Workspace(d, block_rows))
         self._append_centers(known, np.arange(len(known)))
 
     def _on_device(
@@ -138,7 +149,6 @@ class Selection:
         """Bring the rows onto the device, if there is one with room for them."""
         if device is None:
             return None
-        # Imported here: without a device the selection needs no torch.
         from common.patchcore._device_cover import DeviceCover
 
         try:
@@ -151,9 +161,12 @@ class Selection:
         """Choose until done; `chosen[:count]` and `radii[:count]` hold the result."""
         with ExitStack() as stack:
             stack.enter_context(one_blas_thread())
+            stack.enter_context(one_torch_thread())
             workers = None
             if self.threads > 1:
-                workers = stack.enter_context(ThreadPoolExecutor(self.threads))
+                workers = stack.enter_context(
+                    ThreadPoolExecutor(self.threads, initializer=use_one_torch_thread)
+                )
             if start is not None and self._may_start(workers):
                 self._choose(start)
             while self._phase(workers):
@@ -179,11 +192,12 @@ class Selection:
     def _append_centers(self, source: NDArray[np.float32], index: NDArray[np.int64]) -> None:
         """Prepare new centers for the products."""
         begin, end = self.n_centers, self.n_centers + len(index)
-        block = self.doubled[begin:end]
         self.centers[begin:end] = source[index]
-        norms = self._into_frame(self.centers[begin:end], block)
-        block *= -2  # exact
+        near = np.empty((len(index), source.shape[1]), dtype=np.float32)
+        vectors, norms, drifts = self._vectors(self.centers[begin:end], near)
+        torch.mul(vectors, -2, out=self.doubled[begin:end])  # exact
         self.offsets[begin:end] = norms**2
+        self.drifts[begin:end] = drifts
         self.n_centers = end
 
     def _phase(self, workers: ThreadPoolExecutor | None) -> bool:
@@ -206,7 +220,7 @@ class Selection:
             -bound[1],
             self.stop_radius,
             self.frame.scale**2,
-            UNIT * (1 + 1e-6),
+            _ROUNDING,
             self.tolerance.direct,
             len(self.known),
             self.count,
@@ -312,30 +326,38 @@ class Selection:
         rows, near = space.rows[: len(members)], space.near[: len(members)]
         # `take` fetches several rows at once, where a compiled loop would wait for each.
         self.rows.take(members, axis=0, out=rows, mode="clip")
-        norms = self._into_frame(rows, near)
+        vectors, norms, drifts = self._vectors(rows, near)
         bounds = self.squared[members]
         for begin in range(int(self.seen[members[0]]), self.n_centers, self.block_centers):
             end = min(begin + self.block_centers, self.n_centers)
-            shape = (len(members), end - begin)
-            products = space.products[: shape[0] * shape[1]].reshape(shape)
-            np.matmul(near, self.doubled[begin:end].T, out=products)
+            products, halves = self.format.multiply(vectors, self.doubled[begin:end])
             offsets = self.offsets[begin:end]
             scan(
                 rows,
                 norms,
+                drifts,
                 self.centers[begin:end],
-                products,
-                offsets,
                 float(np.sqrt(np.float64(offsets.max()))) * (1 + 1e-6),
+                float(self.drifts[begin:end].max()),
+                products,
+                halves,
+                offsets,
                 self.plan,
                 self.frame.scale**2,
-                self.tolerance.product,
-                UNIT * (1 + 1e-6),
+                self.format.error,
                 bounds,
             )
         self.squared[members] = bounds
         self.seen[members] = self.n_centers
         self.spaces.put(space)
+
+    def _vectors(
+        self, rows: NDArray[np.float32], near: NDArray[np.float32]
+    ) -> tuple[torch.Tensor, NDArray[np.float64], NDArray[np.float64]]:
+        """Return rows as they are multiplied, their norms, and how far they were moved."""
+        norms = self._into_frame(rows, near)
+        drifts = _ROUNDING * norms
+        return self.format.prepare(near, norms, drifts), norms, drifts
 
     def _into_frame(
         self, rows: NDArray[np.float32], out: NDArray[np.float32]

@@ -19,11 +19,11 @@ from common.patchcore._kernels import (
     UNDERFLOW,
     array,
     count_within,
-    lowest_sum,
     next_within,
     product_limit,
     squared_distance,
 )
+from common.patchcore._products_kernels import U16, sums_of_floats, sums_of_halves
 
 _OCTAVE_BITS = 10  # buckets per factor of two: 2**10
 
@@ -67,12 +67,14 @@ def bucket_order(
     types.void(
         array(F32, 2),
         array(F64, 1),
+        array(F64, 1),
         array(F32, 2),
+        F64,
+        F64,
         array(F32, 2),
+        array(U16, 2),
         array(F32, 1),
-        F64,
         array(I64, 2),
-        F64,
         F64,
         F64,
         array(F64, 1, False),
@@ -81,38 +83,46 @@ def bucket_order(
 def scan(
     rows: NDArray[np.float32],
     norms: NDArray[np.float64],
+    drifts: NDArray[np.float64],
     centers: NDArray[np.float32],
-    products: NDArray[np.float32],
-    offsets: NDArray[np.float32],
     most: float,
+    most_drift: float,
+    products: NDArray[np.float32],
+    halves: NDArray[np.uint16],
+    offsets: NDArray[np.float32],
     plan: NDArray[np.int64],
     squared_scale: float,
     product: float,
-    unit: float,
     bounds: NDArray[np.float64],
 ) -> None:
     """Lower the bounds of a block of rows by a block of centers.
 
-    `products[i, j] + offsets[j]` is the filter's value of row i and center j. A pair that the
-    filter cannot rule out is measured exactly; the most promising one first, since it rules out
-    most of the others.
+    `products[i, j] + offsets[j]` is the filter's value of row i and center j; bfloat16 products
+    come as `halves`, and `products` is empty then. `most` and `most_drift` are the largest norm and
+    drift of the centers. A pair that the filter cannot rule out is measured exactly; the most
+    promising one first, since it rules out most of the others.
     """
     scratch = np.empty(SCRATCH)
+    sums = np.empty(offsets.shape[0], dtype=np.float32)
+    zeros = np.zeros(offsets.shape[0], dtype=np.float32)
     for i in range(rows.shape[0]):
         best = bounds[i]
-        drift = unit * (norms[i] + most)
+        drift = drifts[i] + most_drift
         limit = product_limit(best * squared_scale, norms[i], most, product, drift)
-        lowest = lowest_sum(products[i], offsets)
+        if products.shape[0] > 0:
+            lowest = sums_of_floats(products[i], offsets, sums)
+        else:
+            lowest = sums_of_halves(halves[i], offsets, sums)
         if lowest > limit:
             continue
-        nearest = next_within(products[i], offsets, lowest, 0)
+        nearest = next_within(sums, zeros, lowest, 0)
         best = min(best, squared_distance(rows[i], centers[nearest], plan, scratch))
         limit = product_limit(best * squared_scale, norms[i], most, product, drift)
         # The nearest itself always remains within the limit.
-        left = count_within(products[i], offsets, limit) - 1
+        left = count_within(sums, zeros, limit) - 1
         j = -1
         while left > 0:
-            j = next_within(products[i], offsets, limit, j + 1)
+            j = next_within(sums, zeros, limit, j + 1)
             if j == offsets.shape[0]:
                 break
             if j != nearest:

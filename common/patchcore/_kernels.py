@@ -124,21 +124,6 @@ def to_frame(
         norms[i] = math.sqrt(total)
 
 
-@compiled(F32(array(F32, 1), array(F32, 1)), internal=True)
-def lowest_sum(products: NDArray[np.float32], offsets: NDArray[np.float32]) -> np.float32:
-    """Return the smallest `products + offsets`.
-
-    Floats compare like sign-and-magnitude integers, and an integer minimum is what the compiler
-    turns into vector instructions: ten times faster than comparing the floats.
-    """
-    magnitude = np.int32(0x7FFFFFFF)
-    lowest = magnitude
-    for j in range(products.shape[0]):
-        bits = np.float32(products[j] + offsets[j]).view(np.int32)
-        lowest = min(lowest, np.int32(bits ^ np.int32((bits >> np.int32(31)) & magnitude)))
-    return np.int32(lowest ^ np.int32((lowest >> np.int32(31)) & magnitude)).view(np.float32)
-
-
 @compiled(I64(array(F32, 1), array(F32, 1), F32), internal=True)
 def count_within(
     products: NDArray[np.float32], offsets: NDArray[np.float32], limit: np.float32

@@ -1,17 +1,16 @@
-"""Products of query vectors with a bank's vectors, as fast as the processor can: never exact.
+"""Products of vectors, as fast as the processor can: never exact.
 
-The search asks only that the error has a bound, so the number format may be a short one. bfloat16
-keeps 8 bits: rounding moves a vector by at most 2^-8 of its norm (the true distance it was moved
-is known), and another 2^-8 of every product is lost when it is rounded in turn. Both are small
-beside the distances that matter, so few rows more are left to be measured, and processors with
-bfloat16 instructions multiply at twice the speed or more.
+Search and selection ask only that the error has a bound, so the number format may be a short one.
+bfloat16 keeps 8 bits: rounding moves a vector by at most 2^-8 of its norm (the true distance it was
+moved is known), and another 2^-8 of every product is lost when it is rounded in turn. Both are
+small beside the distances that matter, so few pairs more are left to be measured, and processors
+with bfloat16 instructions multiply at twice the speed or more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -45,17 +44,18 @@ def one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class Products:
-    """A bank's vectors, prepared for products with many queries.
+def use_one_torch_thread() -> None:
+    """Begin a thread of our own: torch counts threads for each of them apart."""
+    torch.set_num_threads(1)
+
+
+class NumberFormat:
+    """What vectors of the frame are multiplied as: float32, or bfloat16.
 
     Parameters
     ----------
-    vectors : array of shape (m, w), float32
-        Overwritten.
-    norms, drifts : arrays of shape (m,), float64
-        As of `Filter.vectors`; brought up to date if the vectors are rounded.
-    part : int
-        Rows that are multiplied at a time.
+    width : int
+        Numbers of a vector.
     bfloat16 : bool
 
     Attributes
@@ -64,33 +64,20 @@ class Products:
         As `Tolerance.product`.
     cost : float
         Of one product, relative to float32.
+    packed : bool
+        Whether vectors that are multiplied again and again can be brought into a better order.
     """
 
-    def __init__(
-        self,
-        vectors: NDArray[np.float32],
-        norms: NDArray[np.float64],
-        drifts: NDArray[np.float64],
-        part: int,
-        bfloat16: bool,
-    ) -> None:
+    def __init__(self, width: int, bfloat16: bool) -> None:
         self.bfloat16 = bfloat16
-        self.error = Tolerance.of(vectors.shape[1]).product
+        self.error = Tolerance.of(width).product
         self.cost = 1.0
         if bfloat16:
             # At most 2^-8 |p|, and |p| <= 2 |a| |b| (1 + gamma) <= (|a| + |b|)^2 (1 + gamma) / 2.
             self.error += _BFLOAT16_UNIT / 2 * 1.01
             self.cost = 0.5
-        tensor = self.prepare(vectors, norms, drifts)
-        tensor *= -2  # exact
-        parts = tensor.split(part)
-        self._packed = fused_convolutions(tensor.dtype)
-        if self._packed:
-            # Brought into the order that the products need once, not with every block of queries.
-            reorder = torch.ops.mkldnn._reorder_linear_weight
-            self._parts = [reorder(rows, 512) for rows in parts]
-        else:
-            self._parts = list(parts)
+        self.dtype = torch.bfloat16 if bfloat16 else torch.float32
+        self.packed = fused_convolutions(self.dtype)
 
     def prepare(
         self,
@@ -98,23 +85,77 @@ class Products:
         norms: NDArray[np.float64],
         drifts: NDArray[np.float64],
     ) -> torch.Tensor:
-        """Bring vectors into the number format of the products, with their norms and drifts."""
+        """Bring vectors into the format; their norms and drifts follow if they are rounded."""
         if not self.bfloat16:
             return torch.from_numpy(vectors)
         rounded = np.empty(vectors.shape, dtype=np.uint16)
         to_bfloat16(vectors, rounded, norms, drifts)
         return torch.from_numpy(rounded.view(np.int16)).view(torch.bfloat16)
 
-    def __call__(
-        self, queries: torch.Tensor, part: int
+    def pack(self, doubled: torch.Tensor) -> torch.Tensor:
+        """Bring vectors into the order that the products need, once."""
+        if not self.packed:
+            return doubled
+        return torch.ops.mkldnn._reorder_linear_weight(doubled, 512)
+
+    def multiply(
+        self, vectors: torch.Tensor, doubled: torch.Tensor
     ) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
-        """Multiply -2 times a part of the bank: as float32, or as the upper halves of float32."""
-        rows = self._parts[part]
-        products: Any
-        if self._packed:
-            products = torch.ops.mkldnn._linear_pointwise(queries, rows, None, "none", [], "")
+        """Multiply with vectors times -2, packed or not: every pair's product.
+
+        oneDNN's products need no package's BLAS: on processors of which NumPy's or torch's own
+        library thinks little, they are twice as fast or more.
+
+        Returns
+        -------
+        products : array of shape (n, m), float32; empty in bfloat16
+        halves : array of shape (n, m), uint16; empty in float32
+            The upper halves of the products' float32 bits.
+        """
+        if self.packed:
+            products = torch.ops.mkldnn._linear_pointwise(vectors, doubled, None, "none", [], "")
         else:
-            products = queries @ rows.T
+            products = vectors @ doubled.T
         if self.bfloat16:
             return _NO_FLOATS, products.view(torch.int16).numpy().view(np.uint16)
         return products.numpy(), _NO_HALVES
+
+
+class Products:
+    """A bank's vectors, prepared for products with many queries.
+
+    Parameters
+    ----------
+    width : int
+        Numbers of a vector.
+    bfloat16 : bool
+    """
+
+    def __init__(self, width: int, bfloat16: bool) -> None:
+        self.format = NumberFormat(width, bfloat16)
+        self._parts: list[torch.Tensor] = []
+
+    def append(
+        self,
+        vectors: NDArray[np.float32],
+        norms: NDArray[np.float64],
+        drifts: NDArray[np.float64],
+    ) -> None:
+        """Take in the bank's next part.
+
+        Parameters
+        ----------
+        vectors : array of shape (m, w), float32
+            Overwritten.
+        norms, drifts : arrays of shape (m,), float64
+            As of `Filter.vectors`; brought up to date if the vectors are rounded.
+        """
+        tensor = self.format.prepare(vectors, norms, drifts)
+        tensor *= -2  # exact
+        self._parts.append(self.format.pack(tensor))
+
+    def __call__(
+        self, queries: torch.Tensor, part: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
+        """Multiply prepared queries with a part of the bank, times -2."""
+        return self.format.multiply(queries, self._parts[part])

@@ -49,9 +49,9 @@ class MemoryBank:
     bank's principal components may do so with a fraction of the products, if a trial on the
     queries at hand finds them worth it.
 
-    Peak memory beside rows and queries: at most two more copies of the rows and 10 MB a
-    thread, whatever the number of queries. On a GPU: one copy of the rows and up to
-    about 0.7 GB.
+    Peak memory beside rows and queries: one more copy of the rows (half of one in bfloat16), at
+    most half as much again where the bound is in use, and 10 MB a thread, whatever the number of
+    queries. On a GPU: one copy of the rows and up to about 0.7 GB.
     """
 
     def __init__(

@@ -94,9 +94,14 @@ def feature_rows(draw: st.DrawFn) -> NDArray[np.float32]:
     share=st.floats(0.01, 1.3),
     blocks=st.sampled_from([(1, 1, 1), (4, 2, 3), (8, 64, 16), (64, 512, 4096)]),
     threads=st.sampled_from([1, 2]),
+    bfloat16=st.booleans(),
 )
 def test_fast_path_equals_the_slow_twin(
-    rows: NDArray[np.float32], share: float, blocks: tuple[int, int, int], threads: int
+    rows: NDArray[np.float32],
+    share: float,
+    blocks: tuple[int, int, int],
+    threads: int,
+    bfloat16: bool,
 ) -> None:
     size = max(1, int(share * len(rows)))
     found = fast(
@@ -107,6 +112,7 @@ def test_fast_path_equals_the_slow_twin(
         block_rows=blocks[0],
         block_centers=blocks[1],
         pool_rows=blocks[2],
+        bfloat16=bfloat16,
     )
     assert found == slow_twin(rows, size, first=len(rows) // 2)
 
@@ -118,15 +124,22 @@ def test_fast_path_equals_the_slow_twin(
     first=st.booleans(),
     stop=st.sampled_from([-1.0, 0.0, 0.5, 2.0, 1e15]),
     seed=st.integers(0, 1000),
+    bfloat16=st.booleans(),
 )
 def test_given_centers_and_stop_radius_equal_the_slow_twin(
-    rows: NDArray[np.float32], n_centers: int, first: bool, stop: float, seed: int
+    rows: NDArray[np.float32],
+    n_centers: int,
+    first: bool,
+    stop: float,
+    seed: int,
+    bfloat16: bool,
 ) -> None:
     rng = np.random.default_rng(seed)
     centers = rows[rng.integers(0, len(rows), n_centers)] * np.float32(rng.choice([1.0, 0.5]))
     start = 0 if first else None
     expected = slow_twin(rows, 30, start, centers, stop)
-    assert fast(rows, 30, start, centers, stop, block_rows=8, pool_rows=4) == expected
+    found = fast(rows, 30, start, centers, stop, block_rows=8, pool_rows=4, bfloat16=bfloat16)
+    assert found == expected
     result = select_coreset(rows, 30, first=start, centers=centers, stop_radius=stop)
     assert (result.indices.tolist(), result.radii.tolist()) == expected
 
