@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from common.config import Settings
 from common.errors import InputError
-from common.patchcore.backbone import FeatureExtractor, choose_device
+from common.patchcore.backbone import FeatureExtractor, choose_device, full_precision
 from common.patchcore.weights import State, Weights, _digest
 
 
@@ -138,3 +138,11 @@ def test_devices() -> None:
     absent = f"cuda:{torch.cuda.device_count()}"
     with pytest.raises(InputError, match=f"'{absent}' asked for, but torch finds"):
         choose_device(absent)
+
+
+def test_convolutions_are_not_shortened_while_the_network_runs() -> None:
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32, cudnn.deterministic, cudnn.enabled
+    with full_precision():
+        assert (cudnn.allow_tf32, cudnn.deterministic, cudnn.enabled) == (False, True, before[2])
+    assert (cudnn.allow_tf32, cudnn.deterministic, cudnn.enabled) == before
