@@ -80,6 +80,7 @@ def main() -> None:
         show_logs(work)
         raise
     found["wall_seconds"] = time.monotonic() - start
+    found["cache_gb"] = options.cache_gb
     found["features_of_an_earlier_start"] = started_before
     synthetic = index_data(options.data).synthetic
     found["data"] = "drawings in AutoVI's counts and sizes" if synthetic else options.data.name

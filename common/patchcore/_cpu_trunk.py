@@ -23,6 +23,8 @@ Step = Callable[[torch.Tensor], torch.Tensor]
 _FEWEST_TILES = 16
 #: Floats of one portion of transformed patches: with the products it stays in the cache.
 _PORTION = 36 << 15
+#: Portions are multiples of so many tiles: however many image sizes there are, portions are few.
+_STEP = 4
 #: Image sizes whose weights are kept in order.
 _MOST_SIZES = 4
 _ONE, _NO_PADDING = [1, 1], [0, 0]
@@ -153,13 +155,14 @@ class _Winograd:
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         self.weight = weight
         self.bias = bias.numpy()
-        self.filters: torch.Tensor | None = None
+        self.filters: dict[int, torch.Tensor] = {}
+        self.layouts: dict[bytes, torch.Tensor] = {}
         self.lock = threading.Lock()
         self.spaces = threading.local()
 
     def rest(self) -> None:
         with self.lock:
-            self.filters = None
+            self.filters, self.layouts = {}, {}
 
     def pays(self, x: torch.Tensor) -> bool:
         return -(-x.shape[2] // 4) * -(-x.shape[3] // 4) >= _FEWEST_TILES
@@ -175,8 +178,8 @@ class _Winograd:
         target = _as_array(out)
         added = target if residual is None else _as_array(residual)
         tiles = tile_count(height, width)
-        portions = -(-tiles // max(1, _PORTION // (36 * max(n_in, n_out))))
-        portion = -(-tiles // portions)
+        portions = -(-tiles // max(_STEP, _PORTION // (36 * max(n_in, n_out))))
+        portion = -(-tiles // (portions * _STEP)) * _STEP
         patches, view = self._space(portion, n_in)
         filters = self._filters(portion)
         for first in range(0, tiles, portion):
@@ -199,14 +202,19 @@ class _Winograd:
         return known, known.permute(0, 2, 3, 1).view(portion, 36, channels).numpy()
 
     def _filters(self, portion: int) -> torch.Tensor:
-        """Filters in Winograd's space, made when first used: four times the plain ones."""
+        """Filters in Winograd's space, in the order that suits the portion, made when first used.
+
+        Four times the plain ones, so portions that are served by one order share it; filters in
+        another order would be brought into the right one again for every product.
+        """
         with self.lock:
-            if self.filters is None:
+            known = self.filters.get(portion)
+            if known is None:
                 from common.patchcore._winograd import transform_filter
 
                 n_out, n_in = self.weight.shape[:2]
                 moved = torch.from_numpy(transform_filter(self.weight.numpy()))
-                self.filters = torch.ops.mkldnn._reorder_convolution_weight(
+                known = torch.ops.mkldnn._reorder_convolution_weight(
                     moved.view(36 * n_out, n_in, 1, 1),
                     _NO_PADDING,
                     _ONE,
@@ -214,7 +222,9 @@ class _Winograd:
                     36,
                     [1, 36 * n_in, portion, 1],
                 )
-        return self.filters
+                layout = torch.ops.mkldnn._get_mkldnn_serialized_md(known).numpy().tobytes()
+                known = self.filters[portion] = self.layouts.setdefault(layout, known)
+        return known
 
 
 def _as_array(x: torch.Tensor) -> NDArray[np.float32]:
