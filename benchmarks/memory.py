@@ -5,8 +5,8 @@
 Each case is a process of its own under `/usr/bin/time -v` (Debian package `time`): 200,000 patches
 of 1536 numbers with 20,000 kept, without a network, beside the pattern that keeps every feature in
 memory (its selection is cut off after one choice: its memory does not grow any more). `--large`
-measures instead 300 image files of 1000x750 at stride 8, 3.5 million patches, all of them computed by
-WideResNet-50-2 (minutes, and 13 GB of disk): nothing is left out of that figure. Features are
+measures instead 300 image files of 1000x750 at stride 8, 3.5 million patches, all of them computed
+by WideResNet-50-2 (minutes, and 13 GB of disk): nothing is left out of that figure. Features are
 spilled to disk as `fit` does without a cache; the most disk that was used is told, and that it is
 free again.
 """

@@ -172,7 +172,10 @@ def features(result: Json) -> str:
 def memory(result: Json) -> str:
     rows, limits = [], []
     for name, case in result["cases"].items():
-        peaks = {"in_all": case["peak_gb"], "beside_imports": case["peak_gb"] - result["imports_gb"]}
+        peaks = {
+            "in_all": case["peak_gb"],
+            "beside_imports": case["peak_gb"] - result["imports_gb"],
+        }
         disk = f"{case['disk_bytes'] / 1e9:.2f}" if "disk_bytes" in case else "-"
         left = {None: "-", False: "nothing", True: "LEFT"}[case.get("disk_left")]
         rows.append(
@@ -413,7 +416,7 @@ def autovi(result: Json) -> str:
     scores = [
         (
             name,
-            facts["counts"]["test_images"] if "test_images" in facts["counts"] else "",
+            facts["counts"]["images"],
             f"{facts['localization']['auc_spro']['0.05']:.4f}",
             f"{facts['classification']['auc_roc']:.4f}",
         )
@@ -423,11 +426,11 @@ def autovi(result: Json) -> str:
     resumed = " It went on from an earlier start." if result["features_of_an_earlier_start"] else ""
     return "\n\n".join(
         [
-            f"{result['data']}, by category, through a real plant on one machine: five stations that "
-            f"share its cores. {result['summary']}. Settings {settings}; a features cache of "
+            f"{result['data']}, by category, through a real plant on one machine: five stations "
+            f"that share its cores. {result['summary']}. Settings {settings}; a features cache of "
             f"{result['cache_gb']:g} GB a station.{resumed}",
-            f"**{result['wall_seconds'] / 60:.0f} minutes** in all; steps, s: {steps}. Global bank: "
-            f"{result['global_rows']:,} rows.",
+            f"**{result['wall_seconds'] / 60:.0f} minutes** in all; steps, s: {steps}. Global "
+            f"bank: {result['global_rows']:,} rows.",
             table(heads, rows),
             f"Peaks are the largest process's of a station (VmHWM); of the server's, GB: {others}.",
             table(["category", "test images", "AUC-sPRO @0.05", "image AUROC"], scores),
@@ -451,6 +454,7 @@ LONG: dict[str, tuple[str, Callable[[Json], str], str]] = {
     "memory_large": ("Memory at full scale", memory, "memory.py --large"),
     "autovi": ("AutoVI at full scale", autovi, "autovi.py DATA --work FOLDER"),
 }
+SECTIONS = {name: (*known, f"{name}.py") for name, known in SUBJECTS.items()} | LONG
 
 
 def render(folder: Path) -> str:
@@ -460,8 +464,7 @@ def render(folder: Path) -> str:
         "median of runs in turns with its peer, on one thread unless said; the seconds belong to "
         "the machine and its load, the ratios travel further."
     ]
-    sections = {name: (*known, f"{name}.py") for name, known in SUBJECTS.items()} | LONG
-    for name, (title, make, command) in sections.items():
+    for name, (title, make, command) in SECTIONS.items():
         path = folder / f"{name}.json"
         if path.is_file():
             result = json.loads(path.read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.render import PAGE, RESULTS, SUBJECTS, render
+from benchmarks.render import PAGE, RESULTS, SECTIONS, render
 
 MACHINE = {
     "date": "2026-01-02",
@@ -30,8 +30,8 @@ def test_the_page_is_rendered_from_the_committed_figures() -> None:
 
 def test_a_subject_without_figures_is_named_as_not_run(tmp_path: Path) -> None:
     page = render(tmp_path)
-    for name in SUBJECTS:
-        assert f"Not run: `python benchmarks/{name}.py`." in page
+    for _, _, command in SECTIONS.values():
+        assert f"Not run: `python benchmarks/{command}`." in page
 
 
 CASE = {"features": "rows", "rows": 200_000, "size": 2000, "cpu_seconds": 1.234}
@@ -107,8 +107,53 @@ MEASURED: dict[str, dict[str, Any]] = {
     "memory": {
         "imports_gb": 0.5,
         "cases": {
-            "station": {"patches": 10, "peak_gb": 0.75},
-            "station, everything kept": {"patches": 10, "peak_gb": 3.0},
+            "station": {"patches": 10, "peak_gb": 0.75, "limit_gb": {"beside_imports": 0.6}},
+            "station, everything kept": {"patches": 10, "peak_gb": 3.0, "limit_gb": {}},
+        },
+    },
+    "memory_large": {
+        "imports_gb": 0.5,
+        "cases": {
+            "large": {
+                "patches": 3_525_000,
+                "kept": 20_000,
+                "peak_gb": 3.75,
+                "limit_gb": {"in_all": 3.5},
+                "disk_bytes": 12_500_000_000,
+                "disk_left": False,
+                "wall_seconds": 400.4,
+            }
+        },
+    },
+    "autovi": {
+        "data": "drawings in AutoVI's counts and sizes",
+        "summary": "used 1 of 1",
+        "settings": {"weights": "random"},
+        "cache_gb": 8.0,
+        "features_of_an_earlier_start": False,
+        "wall_seconds": 1800.0,
+        "seconds": {"survey": 20.0, "build_bank": 900.0},
+        "global_rows": 10_000,
+        "stations": [
+            {
+                "name": "north",
+                "status": "used",
+                "training_images": 20,
+                "test_images": 30,
+                "image_bytes": 4_000_000,
+                "contribution": {"patches": 1000, "rows_sent": 100, "seconds": 12.0},
+                "megabytes_up": 1.5,
+                "megabytes_down": 30.7,
+                "peak_megabytes": {"flwr-clientapp": 2345.0, "flower-supernode": 200.0},
+            }
+        ],
+        "peak_megabytes": {"executor: flwr-serverapp": 1500.0, "north: flwr-clientapp": 2345.0},
+        "metrics": {
+            "clip": {
+                "counts": {"images": 30},
+                "localization": {"auc_spro": {"0.05": 0.5}},
+                "classification": {"auc_roc": 0.75},
+            }
         },
     },
     "wire": {
@@ -154,7 +199,7 @@ MEASURED: dict[str, dict[str, Any]] = {
 def page_of(folder: Path, name: str, result: dict[str, Any]) -> str:
     """The section of one subject."""
     (folder / f"{name}.json").write_text(json.dumps({"machine": MACHINE, **result}))
-    title = SUBJECTS[name][0]
+    title = SECTIONS[name][0]
     return render(folder).partition(f"## {title}\n")[2].partition("\n## ")[0]
 
 
@@ -165,7 +210,23 @@ def page_of(folder: Path, name: str, result: dict[str, Any]) -> str:
         ("search", ["| 400 | 2800 | **7.0x** | faiss 1.5x | 100.00% |", "7.00x; target 1.3x: met"]),
         ("features", ["| ours | 300 | **2.50x** |", "700 + anomalib 2 1000 ms: **4.2x**"]),
         ("spro", ["1000x750 | 6 | 2 | 0.9000 | 10.0 | 200 | **20.0x** |", "Least ratio: 20.0x"]),
-        ("memory", ["| 0.75 | 0.25 |", "station: 4.0x less"]),
+        (
+            "memory",
+            ["| 0.75 | 0.25 |", "station: 4.0x less", "beside imports: target 0.6 GB: met"],
+        ),
+        (
+            "memory_large",
+            ["| 3,525,000 | 20,000 | 3.75 | 3.25 | 12.50 | nothing | 400 |", "3.5 GB: MISSED"],
+        ),
+        (
+            "autovi",
+            [
+                "**30 minutes** in all",
+                "| north | used | 20 | 30 | 4 | 1,000 | 100 | 12 | 1.5 | 30.7 | 2.35 |",
+                "executor 1.50",
+                "| clip | 30 | 0.5000 | 0.7500 |",
+            ],
+        ),
         ("wire", ["| int8 | 10.0 | 5.0 | **400x** |"]),
         ("end_to_end", ["| federate | 20 | 30 | 3000 | 4,805 | 0.5000 | 0.7500 |", "1234 MB"]),
     ],
@@ -177,7 +238,7 @@ def test_figures_appear_as_measured(tmp_path: Path, name: str, figures: list[str
     assert "2026-01-02: Some CPU, 2 CPUs, load 0.2" in section
 
 
-@pytest.mark.parametrize("name", SUBJECTS)
+@pytest.mark.parametrize("name", SECTIONS)
 def test_a_missing_field_is_named(tmp_path: Path, name: str) -> None:
     for field in MEASURED[name]:
         less = {key: value for key, value in MEASURED[name].items() if key != field}
@@ -212,6 +273,7 @@ def test_the_peers_kernels_are_told(tmp_path: Path) -> None:
     assert "torch 2.1 with mkl, BLAS libopenblas 0.2 (Zen, of faiss)" in section
 
 
-@pytest.mark.parametrize("name", SUBJECTS)
+@pytest.mark.parametrize("name", SECTIONS)
 def test_every_subject_has_a_script(name: str) -> None:
-    assert (PAGE.parent / f"{name}.py").is_file()
+    script = SECTIONS[name][2].split()[0]
+    assert (PAGE.parent / script).is_file()

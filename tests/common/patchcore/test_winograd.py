@@ -91,3 +91,31 @@ def test_what_is_not_a_number_stays_one() -> None:
     found = _Winograd(weight, bias)(image, None).numpy()
     assert np.isnan(found).any()
     assert np.isfinite(found[..., 9:, 9:]).all()  # tiles that do not see the pixel
+
+
+def layout(weight: torch.Tensor) -> bytes:
+    """In which order oneDNN keeps weights."""
+    return torch.ops.mkldnn._get_mkldnn_serialized_md(weight).numpy().tobytes()
+
+
+def test_images_of_any_size_meet_filters_in_their_own_order() -> None:
+    """Filters in another order are right, too, but took ten times as long: mixed image sizes."""
+    channels = 512
+    _, weight, bias, _ = case(1, 1, channels, channels)
+    convolution = _Winograd(weight, bias)
+    for height, width in ((25, 25), (47, 63), (16, 16), (25, 25)):
+        image, *_ = case(height, width, channels, channels)
+        found = convolution(image, None).numpy()
+        np.testing.assert_allclose(found, plain(image, weight, bias, None), rtol=0, atol=2e-4)
+    moved = torch.from_numpy(transform_filter(weight.numpy())).view(36 * channels, channels, 1, 1)
+    # 7 x 7 = 49 tiles are one portion of 52, 12 x 16 = 192 are three of 64, 4 x 4 = 16 are one.
+    assert sorted(convolution.filters) == [16, 52, 64]
+    for portion, filters in convolution.filters.items():
+        size = [1, 36 * channels, portion, 1]
+        fresh = torch.ops.mkldnn._reorder_convolution_weight(
+            moved, [0, 0], [1, 1], [1, 1], 36, size
+        )
+        assert layout(filters) == layout(fresh)
+    # What is in one order is kept once.
+    assert len({layout(f) for f in convolution.filters.values()}) == len(convolution.layouts)
+    assert len({id(f) for f in convolution.filters.values()}) == len(convolution.layouts)
