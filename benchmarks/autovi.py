@@ -11,11 +11,14 @@ are AutoVI's. Seconds, bytes and peak memory (the kernel's VmHWM) are told for e
 Everything is on one machine, so the stations share its cores: a step takes as long as all
 stations' work together. `--work` keeps the features that are computed (up to `--cache-gb` a
 station, some tens of GB in all): a run that was ended goes on from there when it is started again.
+Where time is short, `--test-every N` scores every N-th test image of each kind; training images are
+always all there.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -28,12 +31,28 @@ from common.data.layout import index_data
 SETTINGS = {"weights": "random", "device": "cpu", "round-timeout": 7200}
 
 
-def deal_out(data: Path, folder: Path) -> dict[str, Path]:
+def deal_out(data: Path, folder: Path, test_every: int) -> dict[str, Path]:
     """Lay the category partition out, one folder per station."""
+    known = folder.parent / "test-every"
     if not folder.exists():
         partition = ("--partition", "category", "--stations", "5", "--out", str(folder))
         subprocess.run([TOOL, "split", str(data), *partition], check=True)
+    if not known.exists():
+        thin_out(folder, test_every)
+        known.write_text(str(test_every))
+    elif known.read_text() != str(test_every):
+        raise SystemExit(f"{folder.parent} was begun with --test-every {known.read_text()}")
     return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()}
+
+
+def thin_out(folder: Path, test_every: int) -> None:
+    """Keep every so many-th test image of each kind, with its masks; all training images stay."""
+    for kind in folder.glob("*/*/test/*"):
+        for number, path in enumerate(sorted(kind.iterdir())):
+            if number % test_every:
+                path.unlink()
+                masks = kind.parents[1] / "ground_truth" / kind.name / path.stem
+                shutil.rmtree(masks, ignore_errors=True)
 
 
 def count(folder: Path) -> dict[str, int]:
@@ -62,6 +81,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="keeps what a later start needs")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--cache-gb", type=float, default=20, help="of a station's features")
+    parser.add_argument("--test-every", type=int, default=1, metavar="N", help="to save time")
     parser.add_argument("--hours", type=float, default=4, help="until it is given up")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -69,7 +89,7 @@ def main() -> None:
     about = machine()
     options.work.mkdir(parents=True, exist_ok=True)
     work = options.work.resolve()
-    images = deal_out(options.data.resolve(), work / "images")
+    images = deal_out(options.data.resolve(), work / "images", options.test_every)
     started_before = (work / "caches").exists()
     settings = SETTINGS | dict(pair.split("=", 1) for pair in options.set)
     limit = f"cache-limit-gb = {options.cache_gb:g}"
@@ -80,7 +100,7 @@ def main() -> None:
         show_logs(work)
         raise
     found["wall_seconds"] = time.monotonic() - start
-    found["cache_gb"] = options.cache_gb
+    found["cache_gb"], found["test_every"] = options.cache_gb, options.test_every
     found["features_of_an_earlier_start"] = started_before
     synthetic = index_data(options.data).synthetic
     found["data"] = "drawings in AutoVI's counts and sizes" if synthetic else options.data.name

@@ -423,12 +423,19 @@ def autovi(result: Json) -> str:
         for name, facts in result["metrics"].items()
         if "auc_spro" in facts.get("localization", {}) and "classification" in facts
     ]
-    resumed = " It went on from an earlier start." if result["features_of_an_earlier_start"] else ""
+    thinned = ""
+    if result["test_every"] > 1:
+        thinned = f" Only 1 in {result['test_every']} test images of each kind was scored."
+    resumed = (
+        " It went on from features of an earlier start."
+        if result["features_of_an_earlier_start"]
+        else ""
+    )
     return "\n\n".join(
         [
             f"{result['data']}, by category, through a real plant on one machine: five stations "
             f"that share its cores. {result['summary']}. Settings {settings}; a features cache of "
-            f"{result['cache_gb']:g} GB a station.{resumed}",
+            f"{result['cache_gb']:g} GB a station.{thinned}{resumed}",
             f"**{result['wall_seconds'] / 60:.0f} minutes** in all; steps, s: {steps}. Global "
             f"bank: {result['global_rows']:,} rows.",
             table(heads, rows),
