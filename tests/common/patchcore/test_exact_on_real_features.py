@@ -39,6 +39,6 @@ def test_real_features_give_the_rows_of_the_float64_loop(test_data: Path) -> Non
     bank = MemoryBank(features[select_coreset(rows, 500).indices])
     queries = np.ascontiguousarray(features[-1024:][::8])
     plain_search = bank._plain_loop(queries, 3)
-    fast_search = bank._compiled_search().nearest(queries, 3)
+    fast_search = bank._fast_search(queries, 3)
     np.testing.assert_array_equal(fast_search[0], plain_search[0])
     np.testing.assert_array_equal(fast_search[1], plain_search[1])
