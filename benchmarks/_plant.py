@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,6 +142,8 @@ def run_plant(
         `summary`, `seconds`, `stations` (bytes and rows), `global_rows`, `metrics` of the run; peak
         memory of every process; bytes of the SuperLink's database.
     """
+    # A run that was ended is in the SuperLink's database still, and would go on beside the new one.
+    shutil.rmtree(folder / "state", ignore_errors=True)
     mark = uuid.uuid4().hex
     environment = {**os.environ, MARK: mark, "FEDPATCHCORE_CACHE": str(folder / "cache")}
     superlink, gateway = free_ports(2)
