@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from slow_twins import slow_selection
 
 from common.patchcore import coreset
 from common.patchcore._kcenter import Selection
@@ -20,33 +21,6 @@ from common.patchcore.coreset import Coreset, select_coreset
 from common.patchcore.projection import project, random_projection
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def slow_twin(
-    rows: NDArray[np.float32],
-    size: int,
-    first: int | None = 0,
-    centers: NDArray[np.float32] | None = None,
-    stop_radius: float = -1.0,
-) -> tuple[list[int], list[float]]:
-    """Farthest first as one would write it on a blackboard."""
-    squared = np.full(len(rows), np.inf)
-    exact = rows.astype(np.float64)
-    for center in [] if centers is None else centers.astype(np.float64):
-        squared = np.minimum(squared, ((exact - center) ** 2).sum(axis=1))
-    indices: list[int] = []
-    radii: list[float] = []
-    while len(indices) < min(size, len(rows)) and np.sqrt(squared.max()) > stop_radius:
-        if first is not None and not indices:
-            row = first
-        else:
-            left = squared.copy()
-            left[indices] = -1
-            row = int(np.argmax(left))
-        indices.append(row)
-        squared = np.minimum(squared, ((exact - exact[row]) ** 2).sum(axis=1))
-        radii.append(float(np.sqrt(squared.max())))
-    return indices, radii
 
 
 def fast(
@@ -96,7 +70,7 @@ def feature_rows(draw: st.DrawFn) -> NDArray[np.float32]:
     threads=st.sampled_from([1, 2]),
     bfloat16=st.booleans(),
 )
-def test_fast_path_equals_the_slow_twin(
+def test_fast_path_equals_the_slow_selection(
     rows: NDArray[np.float32],
     share: float,
     blocks: tuple[int, int, int],
@@ -114,7 +88,7 @@ def test_fast_path_equals_the_slow_twin(
         pool_rows=blocks[2],
         bfloat16=bfloat16,
     )
-    assert found == slow_twin(rows, size, first=len(rows) // 2)
+    assert found == slow_selection(rows, size, first=len(rows) // 2)
 
 
 @settings(max_examples=80, deadline=None)
@@ -126,7 +100,7 @@ def test_fast_path_equals_the_slow_twin(
     seed=st.integers(0, 1000),
     bfloat16=st.booleans(),
 )
-def test_given_centers_and_stop_radius_equal_the_slow_twin(
+def test_given_centers_and_stop_radius_equal_the_slow_selection(
     rows: NDArray[np.float32],
     n_centers: int,
     first: bool,
@@ -137,7 +111,7 @@ def test_given_centers_and_stop_radius_equal_the_slow_twin(
     rng = np.random.default_rng(seed)
     centers = rows[rng.integers(0, len(rows), n_centers)] * np.float32(rng.choice([1.0, 0.5]))
     start = 0 if first else None
-    expected = slow_twin(rows, 30, start, centers, stop)
+    expected = slow_selection(rows, 30, start, centers, stop)
     found = fast(rows, 30, start, centers, stop, block_rows=8, pool_rows=4, bfloat16=bfloat16)
     assert found == expected
     result = select_coreset(rows, 30, first=start, centers=centers, stop_radius=stop)
@@ -146,11 +120,11 @@ def test_given_centers_and_stop_radius_equal_the_slow_twin(
 
 @settings(max_examples=50, deadline=None)
 @given(rows=feature_rows(), size=st.integers(1, 100))
-def test_public_function_on_small_work_equals_the_slow_twin(
+def test_public_function_on_small_work_equals_the_slow_selection(
     rows: NDArray[np.float32], size: int
 ) -> None:
     result = select_coreset(rows, size)
-    assert (result.indices.tolist(), result.radii.tolist()) == slow_twin(rows, size)
+    assert (result.indices.tolist(), result.radii.tolist()) == slow_selection(rows, size)
     assert result.indices.dtype == np.int64
     assert result.radii.dtype == np.float64
 
@@ -227,7 +201,7 @@ def test_projection_selects_on_the_projected_rows(monkeypatch: pytest.MonkeyPatc
     rows = np.random.default_rng(4).standard_normal((300, 50)).astype(np.float32)
     matrix = random_projection(50, 8, seed=1)
     short = project(rows, matrix)
-    expected = slow_twin(short, 40, None, short[:3])
+    expected = slow_selection(short, 40, None, short[:3])
     for work in (0, 10**9):
         monkeypatch.setattr(coreset, "_PLAIN_WORK", work)
         result: Coreset = select_coreset(rows, 40, centers=rows[:3], projection=matrix)

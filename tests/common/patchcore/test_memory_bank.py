@@ -7,22 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from slow_twins import Found, slow_search
 
 from common.patchcore import _bound_search, memory_bank
 from common.patchcore._bound_search import BoundSearch, _Table
 from common.patchcore._filters import fit_principal
 from common.patchcore.memory_bank import MemoryBank
-
-Found = tuple[NDArray[np.float64], NDArray[np.int64]]
-
-
-def slow_twin(rows: NDArray[np.float32], queries: NDArray[np.float32], k: int) -> Found:
-    """Measure every pair, sort, take the first k."""
-    exact = rows.astype(np.float64)
-    squared = np.array([((exact - query) ** 2).sum(axis=1) for query in queries.astype(float)])
-    squared = squared.reshape(len(queries), len(rows))
-    indices = np.argsort(squared, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(squared, indices, axis=1), indices
 
 
 def assert_same(found: Found, expected: Found) -> None:
@@ -63,7 +53,7 @@ def banks_and_queries(draw: st.DrawFn) -> tuple[NDArray[np.float32], NDArray[np.
     threads=st.sampled_from([1, 2]),
     bfloat16=st.booleans(),
 )
-def test_every_way_equals_the_slow_twin(
+def test_every_way_equals_the_slow_search(
     data: tuple[NDArray[np.float32], NDArray[np.float32]],
     k: int,
     components: int,
@@ -77,7 +67,7 @@ def test_every_way_equals_the_slow_twin(
     if components and components < rows.shape[1]:
         search.bound = _Table(rows, fit_principal(rows, search.frame, components), bfloat16)
         search.worth_measuring = share
-    expected = slow_twin(rows, queries, k)
+    expected = slow_search(rows, queries, k)
     assert_same(search.nearest(queries, k), expected)
     distances, indices = MemoryBank(rows).nearest(queries, k)
     squeezed = (slice(None), 0) if k == 1 else (slice(None), slice(None))
@@ -95,7 +85,7 @@ def features(n: int, d: int, seed: int) -> NDArray[np.float32]:
 
 def test_blocks_and_trial_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, queries = features(3000, 160, 1), features(300, 160, 2)
-    expected = slow_twin(rows, queries, 3)
+    expected = slow_search(rows, queries, 3)
     search = BoundSearch(rows, 2)
     assert_same(search.nearest(queries, 3), expected)
     assert search.bound is None
@@ -114,7 +104,7 @@ def test_trial_leaves_noise_to_plain_products(monkeypatch: pytest.MonkeyPatch) -
     rng = np.random.default_rng(3)
     rows, queries = rng.standard_normal((2, 2000, 256)).astype(np.float32)
     search = BoundSearch(rows, 1)
-    assert_same(search.nearest(queries[:150], 1), slow_twin(rows, queries[:150], 1))
+    assert_same(search.nearest(queries[:150], 1), slow_search(rows, queries[:150], 1))
     assert search.tried
     assert search.bound is None
 
