@@ -128,9 +128,9 @@ def autovi(result: Json) -> str:
         [
             f"{result['data']}, by category, through a real plant on one machine: five stations "
             f"that share its cores. {result['summary']}. Settings {settings}; a features cache of "
-            f"{result['cache_gb']:g} GB a station.{thinned}{resumed}",
+            f"{result['cache_gb']:g} GB a station.{thinned}{resumed} {result.get('remark', '')}".rstrip(),
             f"**{result['wall_seconds'] / 60:.0f} minutes** in all; steps, s: {steps}. Global "
-            f"bank: {result['global_rows']:,} rows.",
+            f"bank: {sum(result['global_rows'].values()):,} rows.",
             table(heads, rows),
             f"Peaks are the largest process's of a station (VmHWM); of the server's, GB: {others}.",
             table(["category", "test images", "AUC-sPRO @0.05", "image AUROC"], scores),

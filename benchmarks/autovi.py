@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--cache-gb", type=float, default=20, help="of a station's features")
     parser.add_argument("--test-every", type=int, default=1, metavar="N", help="to save time")
     parser.add_argument("--hours", type=float, default=4, help="until it is given up")
+    parser.add_argument("--remark", default="", help="what else the figures depend on")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     end_when_told()
@@ -101,6 +102,7 @@ def main() -> None:
         raise
     found["wall_seconds"] = time.monotonic() - start
     found["cache_gb"], found["test_every"] = options.cache_gb, options.test_every
+    found["remark"] = options.remark
     found["features_of_an_earlier_start"] = started_before
     synthetic = index_data(options.data).synthetic
     found["data"] = "drawings in AutoVI's counts and sizes" if synthetic else options.data.name
