@@ -98,7 +98,7 @@ def autovi(result: Json) -> str:
             )
         )
     heads = ["station", "", "training images", "test images", "MB of images", "patches"]
-    heads += ["rows sent", "its build, s", "MB up", "MB down", "peak, GB"]
+    heads += ["rows sent", "own work, s", "MB up", "MB down", "peak, GB"]
     steps = ", ".join(f"{name} {value:.0f}" for name, value in result["seconds"].items())
     others = ", ".join(
         f"{name.partition(': ')[0]} {value / 1e3:.2f}"
@@ -128,7 +128,7 @@ def autovi(result: Json) -> str:
         [
             f"{result['data']}, by category, through a real plant on one machine: five stations "
             f"that share its cores. {result['summary']}. Settings {settings}; a features cache of "
-            f"{result['cache_gb']:g} GB a station.{thinned}{resumed} {result.get('remark', '')}".rstrip(),
+            f"{result['cache_gb']:g} GB a station.{thinned}{resumed}{remark}",
             f"**{result['wall_seconds'] / 60:.0f} minutes** in all; steps, s: {steps}. Global "
             f"bank: {sum(result['global_rows'].values()):,} rows.",
             table(heads, rows),

@@ -105,7 +105,7 @@ def main() -> None:
     found["remark"] = options.remark
     found["features_of_an_earlier_start"] = started_before
     synthetic = index_data(options.data).synthetic
-    found["data"] = "drawings in AutoVI's counts and sizes" if synthetic else options.data.name
+    found["data"] = "Drawings in AutoVI's counts and sizes" if synthetic else options.data.name
     per_station(found, images)
     print(f"\n{found['summary']}; {found['wall_seconds']:.0f} s; {found['seconds']}")
     for station in found["stations"]:
