@@ -119,6 +119,7 @@ def autovi(result: Json) -> str:
     thinned = ""
     if result["test_every"] > 1:
         thinned = f" Only 1 in {result['test_every']} test images of each kind was scored."
+    remark = f" {result['remark']}" if result.get("remark") else ""
     resumed = (
         " It went on from features of an earlier start."
         if result["features_of_an_earlier_start"]
