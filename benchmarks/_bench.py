@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
 from common.config import Settings
-from common.patchcore.backbone import FeatureExtractor
 from common.patchcore.coreset import select_coreset
-from common.patchcore.inputs import as_inputs
-from common.patchcore.projection import random_projection
+from common.patchcore.exact.projection import random_projection
+from common.patchcore.network.backbone import FeatureExtractor
+from common.patchcore.network.inputs import as_inputs
 
 Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 #: variables that choose BLAS kernels or threads; a figure is told with those that are set

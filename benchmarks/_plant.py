@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.processes import free_ports
+from common.runs.processes import free_ports
 
 TOOL = str(Path(sys.executable).parent / "fedpatchcore")
 MARK, ROLE = "FEDPATCHCORE_BENCH_MARK", "FEDPATCHCORE_BENCH_ROLE"

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from benchmarks._bench import Peer, finish, machine, real_features, stand_in_features
 from common.patchcore import coreset
 from common.patchcore.coreset import Coreset, select_coreset
-from common.patchcore.projection import project, random_projection
+from common.patchcore.exact.projection import project, random_projection
 
 WIDTH = 128
 

@@ -30,9 +30,9 @@ from torch.nn import functional as F
 
 from benchmarks._bench import Peer, finish, machine, pretrained
 from common.config import Settings
-from common.patchcore.backbone import FeatureExtractor
 from common.patchcore.memory_bank import MemoryBank
-from common.patchcore.weights import load_weights
+from common.patchcore.network.backbone import FeatureExtractor
+from common.patchcore.network.weights import load_weights
 
 Features = Callable[[torch.Tensor], NDArray[np.float32]]
 

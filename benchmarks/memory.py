@@ -32,12 +32,12 @@ from PIL import Image
 
 from benchmarks._bench import finish, machine
 from common.config import Settings
-from common.patchcore.backbone import FeatureExtractor
-from common.patchcore.feature_cache import FeatureCache
-from common.patchcore.feature_space import FeatureSpace
-from common.patchcore.features import FeatureSource
-from common.patchcore.inputs import ImageInput
 from common.patchcore.local_bank import Distances, build_local_bank
+from common.patchcore.network.backbone import FeatureExtractor
+from common.patchcore.network.feature_cache import FeatureCache
+from common.patchcore.network.feature_space import FeatureSpace
+from common.patchcore.network.features import FeatureSource
+from common.patchcore.network.inputs import ImageInput
 
 DIM = 1536
 #: images, height, width, rows kept, whether a network computes them from files

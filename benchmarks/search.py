@@ -36,8 +36,8 @@ from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from benchmarks._bench import Pair, Peer, finish, machine, pretrained
-from common.patchcore._bound_search import BoundSearch
-from common.patchcore._products import fast_bfloat16
+from common.patchcore.exact.bound_search import BoundSearch
+from common.patchcore.exact.products import fast_bfloat16
 from common.patchcore.memory_bank import MemoryBank
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks._bench import finish, machine, pretrained
 from common.patchcore.memory_bank import MemoryBank
-from common.wire_rows import from_wire, settle, to_wire
+from common.protocol.wire_rows import from_wire, settle, to_wire
 
 
 def main() -> None:

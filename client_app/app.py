@@ -20,7 +20,7 @@ with Deadline(IMPORT_SECONDS):
     from client_app.run_folder import RunFolder
     from client_app.station import Station, open_station
     from common.errors import FedPatchCoreError
-    from common.messages import (
+    from common.protocol.messages import (
         CATEGORY_PATTERN,
         BankPart,
         BuildRequest,
@@ -28,7 +28,7 @@ with Deadline(IMPORT_SECONDS):
         ScoreRequest,
         SurveyRequest,
     )
-    from common.records import (
+    from common.protocol.records import (
         BANK,
         COUNTS,
         MalformedReplyError,
@@ -40,7 +40,7 @@ with Deadline(IMPORT_SECONDS):
         take_arrays,
         to_record,
     )
-from common.wire_rows import from_wire, to_wire
+from common.protocol.wire_rows import from_wire, to_wire
 
 app = ClientApp()
 

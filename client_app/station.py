@@ -14,9 +14,9 @@ from common.data.holdout import split_holdout
 from common.data.layout import DataIndex, Sample, index_data
 from common.data.partition import make_partition
 from common.errors import InputError
-from common.messages import STATION_PATTERN
-from common.patchcore.weights import resolve_auto
+from common.patchcore.network.weights import resolve_auto
 from common.paths import cache_root
+from common.protocol.messages import STATION_PATTERN
 
 DEFAULT_CACHE_GB: Final = 20.0
 NODE_KEYS: Final = frozenset(

@@ -22,7 +22,14 @@ from common.data.layout import Sample
 from common.errors import InputError, NoImagesError
 from common.evaluation import EvaluationCounts
 from common.evaluation.judge import evaluate_samples
-from common.messages import (
+from common.patchcore import FeatureExtractor, PatchCore
+from common.patchcore.local_bank import Distances, LocalBank, build_local_bank, covering_radius
+from common.patchcore.model_store import SHARED
+from common.patchcore.network.feature_cache import FeatureCache
+from common.patchcore.network.feature_space import FeatureSpace
+from common.patchcore.network.features import FeatureSource
+from common.patchcore.network.inputs import ImageInput
+from common.protocol.messages import (
     MAX_NOTICES,
     BankFacts,
     BankPart,
@@ -39,14 +46,7 @@ from common.messages import (
     as_sentence,
     part_of_rows,
 )
-from common.patchcore import FeatureExtractor, PatchCore
-from common.patchcore.feature_cache import FeatureCache
-from common.patchcore.feature_space import FeatureSpace
-from common.patchcore.features import FeatureSource
-from common.patchcore.inputs import ImageInput
-from common.patchcore.local_bank import Distances, LocalBank, build_local_bank, covering_radius
-from common.patchcore.model_store import SHARED
-from common.wire_rows import row_dtype, settle
+from common.protocol.wire_rows import row_dtype, settle
 
 Arrays = dict[str, NDArray[Any]]
 

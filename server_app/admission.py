@@ -11,8 +11,8 @@ from flwr.serverapp import Grid
 
 from common.config import Settings
 from common.errors import RunError
-from common.messages import SurveyReply, SurveyRequest
-from common.patchcore.feature_space import FeatureSpace
+from common.patchcore.network.feature_space import FeatureSpace
+from common.protocol.messages import SurveyReply, SurveyRequest
 from server_app.post import Post, Request
 from server_app.registry import Member, Registry
 from server_app.roster import Participant, Roster, admit, admit_late

@@ -14,7 +14,7 @@ from flwr.serverapp import Grid
 from flwr.superlink.grid import HttpGrid
 from google.protobuf.message import DecodeError
 
-from common.messages import as_sentence
+from common.protocol.messages import as_sentence
 
 _POLL_SECONDS: Final = 3.0
 _LONGEST_PAUSE_SECONDS: Final = 60.0

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from common.config import LAYERS
 from common.errors import InputError
 from common.evaluation import EvaluationCounts
-from common.evaluation.counts_checks import ARRAY_NAMES
-from common.messages import (
+from common.evaluation.mergeable.checks import ARRAY_NAMES
+from common.patchcore.model_store import SHARED
+from common.patchcore.network.feature_space import FeatureSpace
+from common.protocol.messages import (
     BuildReply,
     CategoryCounts,
     ScoreReply,
@@ -21,10 +23,8 @@ from common.messages import (
     SurveyReply,
     part_of_rows,
 )
-from common.patchcore.feature_space import FeatureSpace
-from common.patchcore.model_store import SHARED
-from common.records import HEADER_BYTES, MalformedReplyError
-from common.wire_rows import SCALE_ROWS
+from common.protocol.records import HEADER_BYTES, MalformedReplyError
+from common.protocol.wire_rows import SCALE_ROWS
 
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.evaluation import EvaluationCounts, StationScores
-from common.messages import SurveyReply
-from common.patchcore.feature_space import FeatureSpace
+from common.patchcore.network.feature_space import FeatureSpace
+from common.protocol.messages import SurveyReply
 from server_app.plan import Plan
 from server_app.roster import Roster
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.config import Settings
-from common.messages import SurveyReply
 from common.patchcore.model_store import SHARED
+from common.protocol.messages import SurveyReply
 from server_app.aggregation import apportion, row_budgets, station_weights
 
 PART_BYTES: Final = 200_000_000

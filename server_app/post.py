@@ -10,8 +10,8 @@ from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from common.messages import Facts, as_sentence, without_paths
-from common.records import (
+from common.protocol.messages import Facts, as_sentence, without_paths
+from common.protocol.records import (
     BANK,
     MalformedReplyError,
     StationFailure,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.errors import InputError
-from common.messages import STATION_PATTERN
-from common.plant.station_keys import fingerprint, flower_fingerprint, read_public_key
+from common.plant.keys.station_keys import fingerprint, flower_fingerprint, read_public_key
+from common.protocol.messages import STATION_PATTERN
 
 STATIONS_VARIABLE: Final = "FEDPATCHCORE_STATIONS"
 

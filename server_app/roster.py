@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from common.config import Settings
 from common.errors import RunError
-from common.messages import SurveyReply, as_sentence
-from common.patchcore.feature_space import FeatureSpace
-from common.patchcore.weights import expected_shapes
-from common.records import MalformedReplyError
+from common.patchcore.network.feature_space import FeatureSpace
+from common.patchcore.network.weights import expected_shapes
+from common.protocol.messages import SurveyReply, as_sentence
+from common.protocol.records import MalformedReplyError
 from server_app.checks import check_survey
 
 Status = Literal["used", "refused", "failed", "missing"]

@@ -14,10 +14,10 @@ from common.evaluation import (
     calibrate_threshold,
     report_calibration,
 )
-from common.messages import without_paths
 from common.patchcore.local_bank import Distances
 from common.patchcore.model_store import SavedModel, StationCalibration
-from common.run_output import CategoryResult, RunRecord, threshold_facts, write_run
+from common.protocol.messages import without_paths
+from common.runs.output import CategoryResult, RunRecord, threshold_facts, write_run
 from server_app.outcome import Outcome
 from server_app.roster import Participant
 

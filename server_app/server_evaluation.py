@@ -12,7 +12,7 @@ from common.evaluation import EvaluationCounts
 from common.evaluation.judge import evaluate_samples
 from common.patchcore import PatchCore
 from common.patchcore.model_store import SHARED
-from common.patchcore.weights import resolve_auto
+from common.patchcore.network.weights import resolve_auto
 from server_app.outcome import Outcome
 
 

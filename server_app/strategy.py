@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from common.config import Settings
 from common.errors import RunError
 from common.evaluation import EvaluationCounts, StationScores
-from common.messages import (
+from common.patchcore.local_bank import Distances
+from common.patchcore.network.feature_space import FeatureSpace
+from common.protocol.messages import (
     BankPart,
     BuildReply,
     BuildRequest,
@@ -27,10 +29,8 @@ from common.messages import (
     SurveyReply,
     part_of_rows,
 )
-from common.patchcore.feature_space import FeatureSpace
-from common.patchcore.local_bank import Distances
-from common.records import BANK, COUNTS, MalformedReplyError, select_prefix, take_arrays
-from common.wire_rows import from_wire, row_dtype, settle, to_wire
+from common.protocol.records import BANK, COUNTS, MalformedReplyError, select_prefix, take_arrays
+from common.protocol.wire_rows import from_wire, row_dtype, settle, to_wire
 from server_app.admission import Admission
 from server_app.aggregation import AGGREGATIONS, as_rows, joined, owners_of
 from server_app.checks import (

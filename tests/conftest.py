@@ -50,5 +50,5 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def plain_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave a run's pictures and page out: they take seconds and have tests of their own."""
-    monkeypatch.setattr("common.run_output.write_run_plots", lambda folder: [])
-    monkeypatch.setattr("common.run_output.write_report", lambda folders, out: out)
+    monkeypatch.setattr("common.runs.output.write_run_plots", lambda folder: [])
+    monkeypatch.setattr("common.runs.output.write_report", lambda folders, out: out)

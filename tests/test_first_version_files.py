@@ -10,10 +10,10 @@ import pytest
 
 from common.analysis import find_runs
 from common.analysis.report import write_report
-from common.cli import run
+from common.cli.main import run
 from common.evaluation import load_metrics
 from common.patchcore import PatchCore
-from common.plant.station_file import read_station_file
+from common.plant.station.station_file import read_station_file
 
 FILES = Path(__file__).parent / "fixtures" / "first_version"
 MODELS = {

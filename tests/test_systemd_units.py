@@ -15,7 +15,7 @@ import typer
 from requirements import missing
 from typer.testing import CliRunner
 
-from common.cli import app
+from common.cli.main import app
 
 FOLDER = Path(__file__).parents[1] / "deploy" / "systemd"
 UNITS = sorted(FOLDER.glob("*.service"))

@@ -18,7 +18,7 @@ from common.analysis.report import GalleryPicture, write_report, write_run_plots
 from common.analysis.run_files import find_runs, load_run
 from common.analysis.runs import Curve, Run
 from common.analysis.series import Series, group_runs, value_table
-from common.analysis.statistics import (
+from common.analysis.statistics.paired import (
     PairedComparison,
     StatisticalAnalysis,
     compare_with_reference,

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from common._torchvision import transforms
+from common.data._torchvision import transforms
 from common.data.dataset import AutoVIDataset
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)

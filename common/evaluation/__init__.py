@@ -6,11 +6,11 @@ from common.evaluation.calibration_report import (
     promise_notice,
     report_calibration,
 )
-from common.evaluation.counts import EvaluationCounts
 from common.evaluation.exact import ExactEvaluation
 from common.evaluation.kinds import anomaly_kind, read_kinds
 from common.evaluation.map_export import MapExporter
 from common.evaluation.maps import find_maps, read_map, read_scale
+from common.evaluation.mergeable.counts import EvaluationCounts
 from common.evaluation.metrics import MetricsWrapper, build_curves, build_metrics
 from common.evaluation.metrics_files import extract_auc_spro, load_metrics, write_metrics
 from common.evaluation.result import EvaluationResult, ScopeResult

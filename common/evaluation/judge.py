@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from common.data.defects import load_regions
 from common.data.layout import DataIndex, Sample
-from common.evaluation.counts import EvaluationCounts
 from common.evaluation.exact import ExactEvaluation
+from common.evaluation.mergeable.counts import EvaluationCounts
 from common.patchcore import PatchCore, Prediction
 
 Evaluation = TypeVar("Evaluation", EvaluationCounts, ExactEvaluation)

@@ -1,10 +1,10 @@
 """PatchCore: backbone, patch features, coreset, memory bank, model."""
 
 from common.patchcore.anomaly_map import AnomalyScorer
-from common.patchcore.backbone import FeatureExtractor
 from common.patchcore.coreset import Coreset, select_coreset
 from common.patchcore.memory_bank import MemoryBank
 from common.patchcore.model import PatchCore, Prediction
+from common.patchcore.network.backbone import FeatureExtractor
 
 __all__ = [
     "AnomalyScorer",

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from common.patchcore._device import accelerator
-from common.patchcore.projection import project
+from common.patchcore.exact.device import accelerator
+from common.patchcore.exact.projection import project
 
 if TYPE_CHECKING:
     import torch
@@ -132,7 +132,7 @@ def select_coreset(
     if rows.size * (size + len(known)) <= _PLAIN_WORK:
         return _plain_loop(rows, size, start, known, limit, progress)
     # Imported here: compiling takes seconds (once per machine), which small work must not pay for.
-    from common.patchcore._kcenter import Selection
+    from common.patchcore.exact.kcenter import Selection
 
     selection = Selection(rows, size, known, limit, threads, device=target)
     selection.run(start, progress)

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
 
-from common.patchcore._estimate import Estimate
 from common.patchcore.coreset import Coreset, select_coreset
-from common.patchcore.features import FeatureSource
-from common.patchcore.inputs import ImageInput
+from common.patchcore.estimate import Estimate
+from common.patchcore.exact.projection import project, random_projection
 from common.patchcore.memory_bank import MemoryBank
-from common.patchcore.projection import project, random_projection
+from common.patchcore.network.features import FeatureSource
+from common.patchcore.network.inputs import ImageInput
 
 Progress = Callable[[int, int], None]
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from common.patchcore._device import DeviceUnfit, accelerator
+from common.patchcore.exact.device import DeviceUnfit, accelerator
 
 if TYPE_CHECKING:
     import torch
 
-    from common.patchcore._bound_search import BoundSearch
-    from common.patchcore._device_search import DeviceSearch
+    from common.patchcore.exact.bound_search import BoundSearch
+    from common.patchcore.exact.device_search import DeviceSearch
 
 _LOG = logging.getLogger("fedpatchcore")
 
@@ -113,7 +113,7 @@ class MemoryBank:
         """Search by what is made when it is first worth it: on the device, else on the CPU."""
         # Imported here: compiling takes seconds (once per machine).
         if self.device is not None:
-            from common.patchcore._device_search import DeviceSearch
+            from common.patchcore.exact.device_search import DeviceSearch
 
             try:
                 if self._search is None:
@@ -123,7 +123,7 @@ class MemoryBank:
                 _LOG.warning("nearest neighbours by the processor alone: %s", error)
                 self.device = self._search = None
         if self._search is None:
-            from common.patchcore._bound_search import BoundSearch
+            from common.patchcore.exact.bound_search import BoundSearch
 
             self._search = BoundSearch(self.rows, self.threads)
         return self._search.nearest(queries, k)

@@ -15,11 +15,6 @@ from numpy.typing import NDArray
 from common.config import Settings
 from common.errors import InputError
 from common.patchcore.anomaly_map import AnomalyScorer
-from common.patchcore.backbone import FeatureExtractor
-from common.patchcore.feature_cache import FeatureCache
-from common.patchcore.feature_space import FeatureSpace
-from common.patchcore.features import FeatureSource
-from common.patchcore.inputs import as_inputs
 from common.patchcore.local_bank import (
     Distances,
     LocalBank,
@@ -29,8 +24,13 @@ from common.patchcore.local_bank import (
 )
 from common.patchcore.memory_bank import MemoryBank
 from common.patchcore.model_store import SHARED, SavedModel, StationCalibration
-from common.patchcore.weights import load_weights, random_seed, resolve_auto
-from common.wire_rows import row_dtype, settle
+from common.patchcore.network.backbone import FeatureExtractor
+from common.patchcore.network.feature_cache import FeatureCache
+from common.patchcore.network.feature_space import FeatureSpace
+from common.patchcore.network.features import FeatureSource
+from common.patchcore.network.inputs import as_inputs
+from common.patchcore.network.weights import load_weights, random_seed, resolve_auto
+from common.protocol.wire_rows import row_dtype, settle
 
 _SPILL_LIMIT = 2**50
 

@@ -13,7 +13,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from common.errors import InputError
-from common.patchcore.feature_space import FeatureSpace
 from common.patchcore.local_bank import Distances
 from common.patchcore.model_folder import (
     FACTS,
@@ -24,6 +23,7 @@ from common.patchcore.model_folder import (
     sync_file,
     sync_folder,
 )
+from common.patchcore.network.feature_space import FeatureSpace
 
 SHARED: Final = "shared"
 """Name of the only bank in scope `shared`; in scope `category` banks are named by category."""

@@ -16,7 +16,7 @@ from common.errors import (
     RunError,
     UnreadableImageError,
 )
-from common.messages import Failure, without_paths
+from common.protocol.messages import Failure, without_paths
 
 
 def raised_from(error: Exception, cause: Exception) -> Exception:

@@ -17,8 +17,8 @@ import pytest
 from client_app.failures import failure_code
 from client_app.run_folder import RunFolder
 from common.errors import RunError
-from common.patchcore import feature_cache
-from common.patchcore.feature_cache import FeatureCache
+from common.patchcore.network import feature_cache
+from common.patchcore.network.feature_cache import FeatureCache
 
 KIB = 1024
 
@@ -114,8 +114,8 @@ from flwr.supercore.task_identity import TaskIdentity
 TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
 from client_app.app import app
 from common.config import Settings
-from common.messages import BuildRequest
-from common.records import to_request
+from common.protocol.messages import BuildRequest
+from common.protocol.records import to_request
 data, cache = sys.argv[1:]
 settings = Settings(backbone="resnet18", weights="random", num_workers=1, device="cpu")
 node = {"station": "press", "data-root": data, "cache-dir": cache}

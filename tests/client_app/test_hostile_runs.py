@@ -26,9 +26,10 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 from client_app.app import app
 from common.config import Settings
-from common.messages import BankPart, BuildReply, BuildRequest, Received, ScoreReply, ScoreRequest
-from common.messages import SurveyReply, SurveyRequest
-from common.records import FACTS, pack, read_facts, to_arrays, to_request
+from common.protocol.messages import BankPart, BuildReply, BuildRequest, Received
+from common.protocol.messages import ScoreReply, ScoreRequest
+from common.protocol.messages import SurveyReply, SurveyRequest
+from common.protocol.records import FACTS, pack, read_facts, to_arrays, to_request
 
 TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
 data, cache, MARK = sys.argv[1:]

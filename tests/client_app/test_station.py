@@ -15,7 +15,7 @@ from common.data.layout import index_data
 from common.data.partition import make_partition
 from common.data.split import lay_out
 from common.errors import InputError
-from common.patchcore.weights import expected_shapes, random_state
+from common.patchcore.network.weights import expected_shapes, random_state
 
 
 @pytest.fixture(autouse=True)

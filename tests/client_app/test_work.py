@@ -18,7 +18,8 @@ from common.data.holdout import split_holdout
 from common.data.images import read_size
 from common.data.layout import index_data
 from common.evaluation import EvaluationCounts
-from common.messages import (
+from common.patchcore.network.features import FeatureSource
+from common.protocol.messages import (
     BankPart,
     BuildReply,
     BuildRequest,
@@ -29,8 +30,7 @@ from common.messages import (
     SurveyReply,
     SurveyRequest,
 )
-from common.patchcore.features import FeatureSource
-from common.records import (
+from common.protocol.records import (
     BANK,
     COUNTS,
     StationFailure,

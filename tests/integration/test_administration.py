@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from processes import MARK, free_port, marked, started, wait_for
 
-from common.cli import run as run_command
+from common.cli.main import run as run_command
 from common.errors import InputError, RunError
-from common.plant import daemons
-from common.plant.administration import Plant, register, runs, stations
-from common.plant.keys import Wanted, make_keys
+from common.plant.keys.making import Wanted, make_keys
+from common.plant.server import daemons
+from common.plant.server.administration import Plant, register, runs, stations
 
 pytestmark = pytest.mark.flower
 

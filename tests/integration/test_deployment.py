@@ -24,9 +24,9 @@ from common.config import Settings
 from common.data.layout import index_data
 from common.data.partition import make_partition
 from common.data.split import lay_out
-from common.flower_run import app_folder
-from common.messages import without_paths
-from common.patchcore.weights import expected_shapes, random_state
+from common.patchcore.network.weights import expected_shapes, random_state
+from common.protocol.messages import without_paths
+from common.runs.flower_run import app_folder
 
 pytestmark = [pytest.mark.flower, pytest.mark.usefixtures("flower_task")]
 

@@ -13,7 +13,7 @@ from local_grid import Finished, Tamper
 from tampering import ODD, garbled, nan_first, only, raising, with_facts, with_rows
 
 from common.errors import InputError, RunError
-from common.messages import BuildReply, SurveyReply
+from common.protocol.messages import BuildReply, SurveyReply
 
 pytestmark = pytest.mark.usefixtures("flower_task", "shared_cache")
 

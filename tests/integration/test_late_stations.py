@@ -10,8 +10,8 @@ from flwr.app import Message
 from local_grid import Finished, LocalGrid, Online, run_local, simulated_nodes, small_settings
 from tampering import ODD
 
-from common.messages import SurveyReply
-from common.records import read_facts, to_record
+from common.protocol.messages import SurveyReply
+from common.protocol.records import read_facts, to_record
 
 pytestmark = pytest.mark.usefixtures("flower_task", "shared_cache")
 

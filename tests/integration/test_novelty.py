@@ -11,7 +11,7 @@ from local_grid import Finished, run_local, small_settings
 from PIL import Image
 from station_folders import real_nodes
 
-from common.cli import run
+from common.cli.main import run
 from common.patchcore import PatchCore
 
 pytestmark = pytest.mark.usefixtures("flower_task")

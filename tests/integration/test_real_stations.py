@@ -11,7 +11,7 @@ from local_grid import Finished, run_local, small_settings
 from station_folders import EVERYTHING, give, real_nodes
 
 from common.errors import RunError
-from common.patchcore.weights import expected_shapes, random_state
+from common.patchcore.network.weights import expected_shapes, random_state
 
 pytestmark = pytest.mark.usefixtures("flower_task", "shared_cache")
 

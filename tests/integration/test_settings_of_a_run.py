@@ -12,7 +12,7 @@ import torch
 from local_grid import Finished
 
 from common.errors import RunError
-from common.patchcore.weights import expected_shapes, random_state
+from common.patchcore.network.weights import expected_shapes, random_state
 
 pytestmark = pytest.mark.usefixtures("flower_task", "shared_cache")
 

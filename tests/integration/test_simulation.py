@@ -10,7 +10,7 @@ from local_grid import Finished, run_local, small_settings
 from processes import MARK, marked, wait_for
 
 from common.errors import RunError
-from common.simulation import run_simulation
+from common.runs.simulation import run_simulation
 
 pytestmark = [pytest.mark.flower, pytest.mark.usefixtures("flower_task")]
 

@@ -25,8 +25,8 @@ import pytest
 import uvicorn
 from processes import MARK, end, free_port, marked, started, wait_for
 
-from common.plant.gateway import Gateway
-from common.plant.keys import Wanted, make_keys
+from common.plant.keys.making import Wanted, make_keys
+from common.plant.server.gateway import Gateway
 
 pytestmark = pytest.mark.flower
 
@@ -34,8 +34,8 @@ TOOLS = Path(sys.executable).parent
 LAUNCHER = """
 import logging, sys
 from pathlib import Path
-from common.plant.launcher import Timing, run_station
-from common.plant.station_file import read_station_file
+from common.plant.station.launcher import Timing, run_station
+from common.plant.station.station_file import read_station_file
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="launcher: %(message)s")
 # An idle SuperNode asks every 3 s, one in trouble every 20 s at least.
 run_station(read_station_file(Path({file!r})), Timing(silent=32, tick=1, first_wait=1))

@@ -13,14 +13,14 @@ from server_cases import counts, survey
 
 from common.data.regions import Region
 from common.evaluation import EvaluationCounts
-from common.messages import (
+from common.protocol.messages import (
     BankFacts,
     BuildReply,
     CategoryScores,
     ScoreReply,
     part_of_rows,
 )
-from common.records import MalformedReplyError
+from common.protocol.records import MalformedReplyError
 from server_app.checks import check_build_reply, check_score_reply
 
 DIM = 4

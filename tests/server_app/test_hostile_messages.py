@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from server_cases import survey
 
-from common.messages import Received, ScoreReply, SurveyReply, as_sentence
-from common.records import (
+from common.protocol.messages import Received, ScoreReply, SurveyReply, as_sentence
+from common.protocol.records import (
     ARRAYS,
     BANK,
     FACTS,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from server_cases import settings, survey
 
-from common.messages import part_of_rows
+from common.protocol.messages import part_of_rows
 from server_app import plan as plan_module
 from server_app.plan import make_plan, parts_needed
 

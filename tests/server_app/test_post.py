@@ -7,8 +7,8 @@ import pytest
 from flwr.app import Error, Message, RecordDict
 from server_cases import roster, survey
 
-from common.messages import Received, ScoreRequest, SurveyRequest, without_paths
-from common.records import BANK, failure_record, seconds_allowed, take_arrays, to_record
+from common.protocol.messages import Received, ScoreRequest, SurveyRequest, without_paths
+from common.protocol.records import BANK, failure_record, seconds_allowed, take_arrays, to_record
 from server_app.post import Post, Request
 from server_app.roster import Participant, Roster
 

@@ -10,7 +10,8 @@ from server_cases import counts, roster, space, survey
 
 from common.data.regions import Region
 from common.evaluation import EvaluationCounts
-from common.messages import (
+from common.patchcore.network.feature_space import FeatureSpace
+from common.protocol.messages import (
     CategoryCounts,
     CategoryScores,
     ScoreReply,
@@ -18,8 +19,7 @@ from common.messages import (
     SpaceFacts,
     SurveyReply,
 )
-from common.patchcore.feature_space import FeatureSpace
-from common.records import MalformedReplyError
+from common.protocol.records import MalformedReplyError
 from server_app.checks import (
     COUNTS_BYTES,
     check_score_reply,

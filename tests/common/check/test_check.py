@@ -13,7 +13,7 @@ from PIL import Image
 
 from common.check import CheckOptions, check_folder
 from common.check.doctor import CHECKS
-from common.cli import run
+from common.cli.main import run
 from common.data.synthetic import write_synthetic
 from common.errors import InputError
 

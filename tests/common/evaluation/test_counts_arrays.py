@@ -11,9 +11,9 @@ from evaluation_twin import add_all
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.evaluation.counts import EvaluationCounts
-from common.evaluation.counts_checks import MAX_PIXELS
-from common.evaluation.histogram import (
+from common.evaluation.mergeable.checks import MAX_PIXELS
+from common.evaluation.mergeable.counts import EvaluationCounts
+from common.evaluation.mergeable.histogram import (
     BIN_BITS,
     Histogram,
     add_histograms,

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.data.regions import Region
-from common.evaluation.counts import EvaluationCounts
 from common.evaluation.curve import FPR_LIMITS
 from common.evaluation.exact import ExactEvaluation
+from common.evaluation.mergeable.counts import EvaluationCounts
 from common.evaluation.normal_scores import NormalScores
 
 

@@ -11,8 +11,8 @@ from evaluation_twin import Shot, add_all
 
 from common.data.regions import Region
 from common.errors import InputError
-from common.evaluation.counts import EvaluationCounts
 from common.evaluation.exact import ExactEvaluation
+from common.evaluation.mergeable.counts import EvaluationCounts
 from common.evaluation.metrics import MetricsWrapper, build_curves, build_metrics
 from common.evaluation.metrics_files import extract_auc_spro, load_metrics, write_metrics
 from common.evaluation.thresholds import calibrate_threshold

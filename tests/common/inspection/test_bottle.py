@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.cli import run
+from common.cli.main import run
 from common.data.defects import load_regions
 from common.data.images import read_size
 from common.data.layout import index_data
 from common.evaluation import calibrate_threshold
 from common.patchcore import PatchCore
-from common.run_output import threshold_facts
+from common.runs.output import threshold_facts
 
 pytestmark = pytest.mark.realdata
 

@@ -15,7 +15,7 @@ from inspection_cases import draw_part
 from numpy.typing import NDArray
 from PIL import Image
 
-from common.cli import run
+from common.cli.main import run
 
 Grey = NDArray[np.uint8]
 

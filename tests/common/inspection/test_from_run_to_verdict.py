@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.cli import run
+from common.cli.main import run
 from common.evaluation import calibrate_threshold
 from common.patchcore import PatchCore
 from common.patchcore.model_store import SavedModel

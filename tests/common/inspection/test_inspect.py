@@ -15,7 +15,7 @@ import pytest
 from inspection_cases import draw_part
 from PIL import Image
 
-from common.cli import run
+from common.cli.main import run
 from common.data.layout import Sample, index_data
 from common.errors import InputError
 from common.evaluation import ExactEvaluation, calibrate_threshold
@@ -25,7 +25,7 @@ from common.inspection.inspector import Inspector
 from common.inspection.verdict import choose_rule
 from common.patchcore import PatchCore, Prediction
 from common.patchcore.model_store import StationCalibration
-from common.run_output import threshold_facts
+from common.runs.output import threshold_facts
 
 
 def results(out: Path) -> list[dict[str, Any]]:

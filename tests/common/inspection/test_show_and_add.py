@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from inspection_cases import draw_part
 
-from common.cli import run
+from common.cli.main import run
 from common.errors import InputError
-from common.growth import add_images
+from common.inspection.growth import add_images
 from common.patchcore import PatchCore
-from common.patchcore.inputs import ImageInput
 from common.patchcore.local_bank import Distances
 from common.patchcore.model_store import SavedModel
+from common.patchcore.network.inputs import ImageInput
 
 
 @pytest.fixture

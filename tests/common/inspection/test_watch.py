@@ -16,7 +16,7 @@ import pytest
 from inspection_cases import draw_part
 from watch_cases import journal_lines, start_watching
 
-from common.cli import run
+from common.cli.main import run
 from common.errors import InputError
 from common.inspection.inspector import Inspector
 from common.inspection.journal import Journal

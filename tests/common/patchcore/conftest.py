@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from common.config import Settings
-from common.patchcore.backbone import FeatureExtractor
+from common.patchcore.network.backbone import FeatureExtractor
 
 SMALL = Settings(backbone="resnet18", weights="random", device="cpu", num_workers=2)
 

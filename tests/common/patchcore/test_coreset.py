@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from slow_twins import slow_selection
 
 from common.patchcore import coreset
-from common.patchcore._kcenter import Selection
 from common.patchcore.coreset import Coreset, select_coreset
-from common.patchcore.projection import project, random_projection
+from common.patchcore.exact.kcenter import Selection
+from common.patchcore.exact.projection import project, random_projection
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -252,7 +252,8 @@ def test_read_only_installation_compiles_without_a_cache(tmp_path: Path) -> None
     )
     (tmp_path / "common/patchcore/__init__.py").write_text("")  # the selection alone, quickly
     # A file where a cache folder would have to be: no permission bits, since root ignores them.
-    (tmp_path / "common/patchcore/__pycache__").write_text("")
+    for folder in ("patchcore", "patchcore/exact"):
+        (tmp_path / "common" / folder / "__pycache__").write_text("")
     (tmp_path / "home").write_text("")
     code = (
         "import numpy as np\n"

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from common.patchcore import _estimate
-from common.patchcore._estimate import Estimate
+from common.patchcore import estimate as _estimate
+from common.patchcore.estimate import Estimate
 
 
 def test_a_line_each_half_minute_with_the_time_left(

@@ -10,10 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from common.patchcore import local_bank
-from common.patchcore.backbone import FeatureExtractor
-from common.patchcore.feature_cache import FeatureCache
-from common.patchcore.features import FeatureSource
-from common.patchcore.inputs import ImageInput, as_inputs
+from common.patchcore.exact.projection import random_projection
 from common.patchcore.local_bank import (
     Distances,
     LocalBank,
@@ -21,7 +18,10 @@ from common.patchcore.local_bank import (
     covering_radius,
     row_budget,
 )
-from common.patchcore.projection import random_projection
+from common.patchcore.network.backbone import FeatureExtractor
+from common.patchcore.network.feature_cache import FeatureCache
+from common.patchcore.network.features import FeatureSource
+from common.patchcore.network.inputs import ImageInput, as_inputs
 
 FULL, PROJECTED = Distances(0, 7), Distances(16, 7)
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from slow_twins import Found, slow_search
 
-from common.patchcore import _bound_search, memory_bank
-from common.patchcore._bound_search import BoundSearch, _Table
-from common.patchcore._filters import fit_principal
+from common.patchcore import memory_bank
+from common.patchcore.exact import bound_search as _bound_search
+from common.patchcore.exact.bound_search import BoundSearch, _Table
+from common.patchcore.exact.filters import fit_principal
 from common.patchcore.memory_bank import MemoryBank
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.patchcore.feature_space import FeatureSpace
 from common.patchcore.model_folder import find_model, recover_model
 from common.patchcore.model_store import SavedModel
+from common.patchcore.network.feature_space import FeatureSpace
 
 SPACE = FeatureSpace("resnet18", ("layer2", "layer3"), 3, 0, "float32", "random (seed 42)", "ab")
 

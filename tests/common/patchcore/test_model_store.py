@@ -12,8 +12,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from common.errors import InputError
-from common.patchcore.feature_space import FeatureSpace
 from common.patchcore.model_store import SavedModel
+from common.patchcore.network.feature_space import FeatureSpace
 
 SPACE = FeatureSpace("resnet18", ("layer2", "layer3"), 3, 0, "float32", "random (seed 42)", "ab")
 ROWS = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float16)

@@ -1,0 +1,119 @@
+"""What the report says about stations: who took part, who did not and why, who brought what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from common.analysis import plots, wording
+from common.analysis.report.parts import HtmlTable, Picture, number_cell, picture, text_cell
+from common.analysis.runs import Run
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """What the stations of one run brought."""
+
+    name: str
+    table: HtmlTable
+    pictures: list[Picture]
+
+
+def participation(runs: Sequence[Run]) -> str:
+    """Say in one sentence how many of those asked took part."""
+    asked = [station for run in runs for station in run.stations]
+    if not asked:
+        return "No stations: every run had its images in one place."
+    used = sum(station.get("status") == "used" for station in asked)
+    over = "" if len(runs) == 1 else ", over all runs"
+    if used == len(asked):
+        return f"All {used} stations that were asked took part{over}."
+    return f"{used} of {len(asked)} stations that were asked took part{over}."
+
+
+def station_table(runs: Sequence[Run], *, absent_only: bool = False) -> HtmlTable | None:
+    """Who was asked and what became of it; None if there is nobody to name.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+    absent_only : bool
+        Only stations that have no part in the result.
+
+    Returns
+    -------
+    HtmlTable or None
+    """
+    rows = [
+        [
+            text_cell(run.name),
+            text_cell(wording.printable(station.get("name", "?"))),
+            text_cell(wording.printable(station.get("status", "not recorded"))),
+            text_cell(wording.printable(station.get("reason") or "")),
+            text_cell(wording.printable(station.get("host") or "")),
+            number_cell(station.get("bytes_up"), wording.size),
+            number_cell(station.get("bytes_down"), wording.size),
+        ]
+        for run in runs
+        for station in run.stations
+        if not (absent_only and station.get("status") == "used")
+    ]
+    if not rows:
+        return None
+    columns = [("run", False), ("station", False), ("status", False), ("reason", False)]
+    columns += [("host", False), ("sent", True), ("received", True)]
+    caption = "Stations without a part in a result" if absent_only else "All stations"
+    return HtmlTable(caption, columns, rows)
+
+
+def contribution_table(run: Run) -> HtmlTable:
+    """What every station of one run brought."""
+    shown = (("images", wording.count), ("patches", wording.count), ("budget", wording.count),
+             ("rows_sent", wording.count), ("rows_chosen", wording.count), ("bytes", wording.size),
+             ("radius", wording.number), ("seconds", wording.duration))  # fmt: skip
+    rows = [
+        [
+            text_cell(wording.printable(station.get("name", "?"))),
+            *(number_cell(station.get(key), how) for key, how in shown),
+            text_cell(wording.printable(", ".join(sorted(station.get("categories") or {})))),
+        ]
+        for station in run.contributions
+    ]
+    columns = [("station", False), *((key.replace("_", " "), True) for key, _ in shown)]
+    return HtmlTable(f"{run.name}: what every station brought", [*columns, ("categories", False)],
+                     rows)  # fmt: skip
+
+
+def contributions(runs: Sequence[Run], drawn: Set[Path]) -> list[Contributions]:
+    """Table of every run whose stations contributed, and plots of the runs in `drawn`."""
+    found = []
+    for index, run in enumerate(run for run in runs if run.contributions):
+        if run.folder not in drawn:
+            found.append(Contributions(run.name, contribution_table(run), []))
+            continue
+        figure = plots.plot_client_contributions(run.contributions)
+        caption = f"{run.name}: images, bank rows and bytes of every station."
+        pictures = [picture(figure, f"contributions{index}", caption)]
+        partition = partition_frame(run)
+        if not partition.empty:
+            figure = plots.plot_partition_distribution(partition)
+            caption = f"{run.name}: training images of every station by category."
+            pictures.append(picture(figure, f"partition{index}", caption))
+        found.append(Contributions(run.name, contribution_table(run), pictures))
+    return found
+
+
+def partition_frame(run: Run) -> pd.DataFrame:
+    """Images by station and category, from the contributions; empty if not reported."""
+    counts = {
+        str(station.get("name", "?")): {
+            str(category): int(found.get("images", 0))
+            for category, found in (station.get("categories") or {}).items()
+        }
+        for station in run.contributions
+    }
+    frame = pd.DataFrame.from_dict(counts, orient="index").fillna(0)
+    return frame[sorted(frame.columns)]

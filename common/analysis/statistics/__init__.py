@@ -1,0 +1,1 @@
+"""Is a difference between methods more than chance, and how large is it?"""

@@ -1,0 +1,1 @@
+"""The `fedpatchcore` command, one file a subject."""

@@ -1,0 +1,121 @@
+"""`demo`: the whole way on synthetic data, in a few minutes."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.panel import Panel
+from rich.table import Table
+
+from common.cli.runs import federate_with
+from common.cli.shared import SetOption, console, make_settings, progress_bar, settle_weights
+from common.data.layout import index_data
+from common.errors import InputError
+
+IMAGES: Final = 12
+SIZE: Final = 96
+FETCH_SECONDS: Final = 20.0
+MARKER: Final = ".fedpatchcore-demo"
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the demonstration.")] = Path(
+        "outputs/demo"
+    ),
+    changes: SetOption = None,
+) -> None:
+    """Compare centralized, federated IID and federated category runs on a synthetic data set.
+
+    Everything is real but the images: Flower starts five stations as processes of their own.
+
+    Example: fedpatchcore demo --out outputs/demo
+    """
+    from common.analysis.report import write_report
+    from common.data.synthetic import write_synthetic
+    from common.runs.baseline import run_baseline
+
+    started = time.monotonic()
+    _clear(out)
+    data = out / "data"
+    settings = make_settings(changes, data_root=str(data), global_bank_size=2000).absolute()
+    console.print(
+        Panel(
+            "Five stations of a car plant, six parts, images that stay at their station.\n\n"
+            "1. draw a small SYNTHETIC data set\n"
+            "2. centralized PatchCore: what all images in one place would give\n"
+            "3. federated, images dealt out at random (IID)\n"
+            "4. federated, every station its own parts\n"
+            "5. the comparison and a report",
+            title="fedpatchcore demo",
+        )
+    )
+    with progress_bar("drawing") as show:
+        write_synthetic(
+            data,
+            images=IMAGES,
+            size=SIZE,
+            seed=settings.seed,
+            progress=lambda done, total: show("drawing", done, total),
+        )
+    index = index_data(data)
+    console.print(f"[bold]1.[/] {len(index.samples)} synthetic images of six parts in {data}")
+    settings = settle_weights(settings, synthetic=True, patience=FETCH_SECONDS)
+    runs = {name: out / name for name in ("centralized", "federated_iid", "federated_category")}
+
+    console.print("[bold]2.[/] centralized: all images in one place")
+    with progress_bar("centralized") as show:
+        run_baseline(
+            settings.with_(output_dir=str(runs["centralized"])),
+            index,
+            runs["centralized"],
+            lambda category, step, done, total: show(f"{category}: {step}", done, total),
+        )
+    for number, partition in ((3, "iid"), (4, "category")):
+        console.print(f"[bold]{number}.[/] federated, {partition} partition: five Flower stations")
+        folder = runs[f"federated_{partition}"]
+        federate_with(settings.with_(partition=partition, output_dir=str(folder)))
+    report = write_report(list(runs.values()), out / "report.html")
+    _print_comparison(runs, settings.weights == "random")
+    console.print(
+        f"[bold]5.[/] report: {report}   (all in {time.monotonic() - started:.0f} s)",
+        highlight=False,
+    )
+
+
+def _print_comparison(runs: dict[str, Path], random_weights: bool) -> None:
+    from common.analysis import create_comparison_table
+    from common.evaluation import load_metrics
+
+    results = {}
+    for folder in runs.values():
+        results.update(load_metrics(folder))
+    comparison = create_comparison_table(results, "0.05")
+    table = Table(title="AUC-sPRO at FPR limit 0.05, SYNTHETIC data", title_justify="left")
+    table.add_column("category")
+    for method in comparison.columns:
+        table.add_column(str(method), justify="right")
+    for category, row in comparison.iterrows():
+        cells = ["-" if value != value else f"{value:.3f}" for value in row]
+        table.add_row(str(category), *cells)
+    console.print(table)
+    if random_weights:
+        console.print(
+            "[bold yellow]These figures come from RANDOM network weights on drawings: they show "
+            "that everything runs, and say nothing about PatchCore's quality.[/]"
+        )
+
+
+def _clear(out: Path) -> None:
+    """Remove an earlier demonstration, and nothing else."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is a file; give a folder")
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / MARKER).is_file():
+            raise InputError(f"--out {out}: holds files that no demo wrote; give a new folder")
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARKER).touch()

@@ -1,0 +1,330 @@
+"""`inspect`, `show` and `add`: what a station does with a model every day."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from common.cli.shared import SetOption, changed, console, plain, progress_bar, require_new
+from common.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from common.inspection.inspector import Inspector, Result
+    from common.inspection.verdict import Rule
+    from common.inspection.watch import WatchOptions
+
+ModelArgument = Annotated[Path, typer.Argument(help="Model folder, or a run folder.")]
+CategoryOption = Annotated[
+    str | None, typer.Option(help="The part; may be left out if the model has one bank.")
+]
+
+
+def inspect(
+    model: ModelArgument,
+    out: Annotated[Path, typer.Option("--out", help="Folder for results and overlays.")],
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="Images, and folders of images.")
+    ] = None,
+    category: CategoryOption = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Judge by this score instead of the model's threshold.")
+    ] = None,
+    station: Annotated[
+        str | None,
+        typer.Option(help="Judge by this station's own threshold, not by that of all stations."),
+    ] = None,
+    scores_only: Annotated[
+        bool, typer.Option("--scores-only", help="Scores and pictures without verdicts.")
+    ] = False,
+    fail_on_anomaly: Annotated[
+        bool, typer.Option("--fail-on-anomaly", help="Exit code 1 if any part is anomalous.")
+    ] = False,
+    watch: Annotated[
+        Path | None, typer.Option("--watch", help="Judge the images of this folder as they arrive.")
+    ] = None,
+    idle: Annotated[
+        float | None, typer.Option(help="With --watch: stop after so many quiet seconds.")
+    ] = None,
+    changes: SetOption = None,
+) -> None:
+    """Judge parts: score, verdict, place of the suspicious regions, overlay picture.
+
+    Writes results.json, results.csv and overlays/. An image is anomalous if its score is above the
+    model's threshold. Exit code 1 if an image could not be read, 2 if the model has no threshold
+    and neither --threshold nor --scores-only was given.
+
+    Example: fedpatchcore inspect outputs/iid photos/ --category tank_screw --out outputs/today
+
+    Example: fedpatchcore inspect outputs/iid --watch /camera --category tank_screw --out judged
+    """
+    require_new(out)
+    if (watch is None) == (not images):
+        raise InputError("give images or folders to judge, or --watch FOLDER: one of the two")
+    if idle is not None and (watch is None or idle < 0):
+        raise InputError(f"--idle {idle}: seconds, together with --watch")
+    if scores_only and (fail_on_anomaly or threshold is not None):
+        raise InputError("--scores-only gives no verdicts: leave --threshold and --fail-on-anomaly")
+
+    from common.inspection.images import find_images
+    from common.inspection.inspector import Inspector
+    from common.inspection.verdict import choose_rule, scores_alone
+    from common.inspection.watch import WatchOptions
+    from common.patchcore import PatchCore
+
+    found = find_images(images or [], skip=out)
+    loaded = PatchCore.load(model, **changed(changes))
+    rule = choose_rule(loaded, category, threshold, station)
+    if scores_only:
+        rule = scores_alone(rule)
+    elif rule.threshold is None:
+        raise InputError(
+            f"{model}: {rule.note}; give a score with --threshold, fit it again with "
+            "calibration-fraction above 0, or ask for scores without verdicts with --scores-only"
+        )
+    shown = "none" if rule.threshold is None else f"{rule.threshold:.4g}"
+    console.print(f"threshold {shown}, {plain(rule.note)}", highlight=False, soft_wrap=True)
+    inspector = Inspector(loaded, rule, out.expanduser().absolute())
+    tally = _Tally(single=watch is not None)
+    if watch is not None:
+        _watch(inspector, watch.expanduser(), WatchOptions(idle=idle), tally)
+    else:
+        _judge(inspector, [(one.path, one.place) for one in found], tally)
+    tally.print(out)
+    _print_drift(rule, tally.scores)
+    if tally.unreadable:
+        raise RunError(f"{tally.unreadable} images could not be judged, see {out}/results.json")
+    if fail_on_anomaly and tally.anomalous:
+        raise typer.Exit(1)
+
+
+def _judge(inspector: Inspector, images: list[tuple[Path, Path]], tally: _Tally) -> None:
+    from common.inspection.images import OverlayNames
+    from common.inspection.results import clear_earlier, write_results
+
+    clear_earlier(inspector.out)
+    names = OverlayNames()
+    work = [(path, names.name(place)) for path, place in images]
+    entries = []
+    with progress_bar("judging") as show:
+        for result in inspector.judge(work):
+            entries.append(result.to_json())
+            tally.add(result)
+            show("judging", len(entries), len(work))
+    write_results(entries, inspector.out)
+
+
+def _watch(inspector: Inspector, folder: Path, options: WatchOptions, tally: _Tally) -> None:
+    from common.inspection.watch import Watcher
+
+    watcher = Watcher(inspector, folder, options)
+    known = len(watcher.journal.entries)
+    earlier = f" ({known} images were judged before)" if known else ""
+    console.print(f"watching {plain(folder)}{earlier}; Ctrl-C ends", highlight=False)
+    watcher.run(tally.add)
+
+
+class _Tally:
+    """What is told about the images, one by one and in the end.
+
+    Each with its own time only where they come one by one: of a batch, the first takes it all.
+    """
+
+    def __init__(self, single: bool) -> None:
+        self.single = single
+        self.scores: list[float] = []
+        self.judged = self.anomalous = self.unreadable = 0
+        self.seconds = 0.0
+
+    def add(self, result: Result) -> None:
+        """Print one line about an image and count it."""
+        self.judged += 1
+        self.seconds += result.seconds
+        if result.error is not None or result.score is None:
+            self.unreadable += 1
+            console.print(f"[bold red]not judged[/] {plain(result.error)}", highlight=False)
+            return
+        self.scores.append(result.score)
+        self.anomalous += bool(result.anomalous)
+        word = {True: "[bold red]anomalous[/]", False: "[green]good[/]     ", None: "-        "}
+        where = ""
+        if result.regions:
+            worst = result.regions[0]
+            count = len(result.regions)
+            where = (
+                f"  {count} region{'s' if count > 1 else ''}, worst at row {worst.peak_row} "
+                f"column {worst.peak_column}, {worst.area} px"
+            )
+        taken = f"{1000 * result.seconds:6.0f} ms  " if self.single else " "
+        console.print(
+            f"{word[result.anomalous]} {result.score:9.4f} {taken}"
+            f"{plain(_short(result.path))}{where}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def print(self, out: Path) -> None:
+        """Print the sums."""
+        average = f", {1000 * self.seconds / self.judged:.0f} ms each" if self.judged else ""
+        console.print(
+            f"{self.judged} images{average}: {self.anomalous} anomalous, {self.unreadable} "
+            f"unreadable. Written: {plain(out)} (results.json, results.csv, overlays/)",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _short(path: Path) -> str:
+    return str(Path(path.parent.name) / path.name)
+
+
+def _print_drift(rule: Rule, scores: list[float]) -> None:
+    """Compare with the calibration; of images whose state is not known, only those judged good."""
+    from common.evaluation.drift import compare_with_calibration
+
+    if scores and rule.calibration:
+        drift = compare_with_calibration(scores, rule.calibration, rule.threshold, all_good=False)
+        console.print(f"drift: {drift.sentence}", highlight=False, soft_wrap=True)
+
+
+def show(
+    model: ModelArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Say what a model is: parts, rows, stations, feature space, thresholds and what they promise.
+
+    Example: fedpatchcore show outputs/iid
+    """
+    from common.patchcore.model_store import SavedModel
+
+    saved = SavedModel.load(model)
+    facts = {
+        "categories": list(saved.categories),
+        "scope": saved.scope,
+        "rows": {name: len(rows) for name, rows in saved.banks.items()},
+        "feature_dim": next(iter(saved.banks.values())).shape[1],
+        "number_format": str(next(iter(saved.banks.values())).dtype),
+        "feature_space": saved.space.to_json(),
+        "fingerprint": saved.space.fingerprint,
+        "image_score": saved.image_score,
+        "thresholds": saved.thresholds,
+        "calibration_images": {name: len(own) for name, own in saved.calibration.items()},
+        "stations": {name: own.thresholds for name, own in saved.stations.items()},
+        "coreset_projection": asdict(saved.selection) if saved.selection else None,
+        "radius": saved.radius,
+        "provenance": saved.provenance,
+    }
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    table = Table(title=f"Model {plain(model)}", title_justify="left", show_header=False)
+    table.add_column("what", style="bold")
+    table.add_column("value", overflow="fold")
+    for name, value in _description(facts, saved.space.describe()):
+        table.add_row(name, plain(value))
+    console.print(table)
+
+
+def _description(facts: dict[str, Any], space: str) -> list[tuple[str, str]]:
+    """The lines of `show`."""
+    origin = facts["provenance"]
+    rows = ", ".join(f"{name} {count}" for name, count in facts["rows"].items())
+    lines = [
+        ("parts", ", ".join(facts["categories"]) or "not named"),
+        ("bank", f"{rows} rows of {facts['feature_dim']} numbers ({facts['number_format']})"),
+        ("feature space", space),
+        ("fingerprint", facts["fingerprint"]),
+        ("coreset", _selection(facts["coreset_projection"])),
+        ("radius", "unknown" if facts["radius"] is None else f"{facts['radius']:.4g}"),
+        ("image score", facts["image_score"]),
+        ("made", f"{origin.get('created', 'unknown')} by {origin.get('method', 'unknown')}"),
+    ]
+    if origin.get("flower_run_id"):
+        lines.append(("Flower run", str(origin["flower_run_id"])))
+    if origin.get("synthetic_data"):
+        lines.append(("images", "SYNTHETIC (drawings)"))
+    stations = origin.get("stations") or {}
+    total = sum(stations.values())
+    lines += [
+        (f"station {name}", f"{count} rows ({count / total:.0%})")
+        for name, count in sorted(stations.items())
+    ]
+    for category in facts["categories"] or sorted(facts["thresholds"]):
+        own = facts["thresholds"].get(category)
+        text = "none: no good images were held out"
+        if own:
+            text = f"{own['value']:.4g}. {own.get('note', '')}"
+        lines.append((f"threshold {category}", text))
+        lines += [
+            (
+                f"  at {name}",
+                f"{at['value']:.4g}, promises {at['promised_false_alarm_rate']:.1%} from "
+                f"{at['held_out_images']} images",
+            )
+            for name, every in sorted(facts["stations"].items())
+            if (at := every.get(category))
+        ]
+    lines += [
+        (
+            f"added {added['when']}",
+            f"{added['rows']} rows from {added['images']} images into bank {added['bank']}",
+        )
+        for added in origin.get("added", [])
+    ]
+    return lines
+
+
+def _selection(facts: dict[str, int] | None) -> str:
+    """How the coreset was selected."""
+    if facts is None:
+        return "selected in an unknown projection (saved by an older version)"
+    if facts["components"] == 0:
+        return f"selected in full, without a projection (seed {facts['seed']})"
+    return f"selected in a random projection to {facts['components']} (seed {facts['seed']})"
+
+
+def add(
+    model: ModelArgument,
+    images: Annotated[list[Path], typer.Argument(help="Images or folders of GOOD parts.")],
+    category: CategoryOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write the new model here; else it replaces the old one."),
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(help="Most rows to add; by default a tenth of the bank's.")
+    ] = None,
+    changes: SetOption = None,
+) -> None:
+    """Take new normal images into a model without a refit.
+
+    What they show counts as normal from now on. The old model is kept beside the new one.
+
+    Example: fedpatchcore add outputs/iid new_good_parts/ --category tank_screw
+    """
+    if out is not None:
+        require_new(out)
+
+    from common.inspection.growth import add_images
+    from common.inspection.images import find_images
+
+    found = [one.path for one in find_images(images)]
+    with progress_bar("adding") as bar:
+        growth = add_images(
+            model,
+            found,
+            category=category,
+            out=out,
+            most_rows=rows,
+            progress=lambda done, total: bar("adding", done, total),
+            changes=changed(changes),
+        )
+    console.print(f"bank {growth.bank}: {growth.sentence}", highlight=False, soft_wrap=True)
+    if growth.folder is not None:
+        console.print(f"Written: {plain(growth.folder)}", highlight=False, soft_wrap=True)
+    if growth.kept is not None:
+        console.print(f"Kept: {plain(growth.kept)}", highlight=False, soft_wrap=True)

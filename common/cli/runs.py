@@ -1,0 +1,196 @@
+"""`baseline`, `federate` and `evaluate`: one run each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from common.cli.shared import (
+    SetOption,
+    changed,
+    console,
+    make_settings,
+    metrics_table,
+    open_data,
+    print_missing,
+    progress_bar,
+    require_new,
+    settle_weights,
+)
+from common.config import Settings
+from common.data.layout import index_data
+from common.errors import InputError, RunError
+
+DataArgument = Annotated[Path, typer.Argument(help="Data folder, AutoVI or MVTec layout.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run.")]
+
+
+def baseline(data: DataArgument, out: OutOption, changes: SetOption = None) -> None:
+    """Fit and evaluate PatchCore with all images in one place, category by category.
+
+    Each category gets a bank of its own; --set bank-scope=shared makes one for all.
+
+    Example: fedpatchcore baseline data/autovi --out outputs/centralized
+    """
+    require_new(out)
+    settings = make_settings(
+        changes, data_root=str(data), output_dir=str(out), bank_scope="category"
+    )
+    index = index_data(data)
+    settings = settle_weights(settings, index.synthetic)
+
+    from common.runs.baseline import run_baseline
+
+    with progress_bar("baseline") as show:
+        result = run_baseline(
+            settings,
+            index,
+            out,
+            lambda category, step, done, total: show(f"{category}: {step}", done, total),
+        )
+    print_run(out)
+    if result.errors:
+        raise RunError(
+            f"{len(result.errors)} of {len(result.summary)} categories failed, see above"
+        )
+
+
+def federate(
+    data: DataArgument,
+    out: OutOption,
+    partition: Annotated[
+        str | None, typer.Option(help="iid, category (default) or dirichlet.")
+    ] = None,
+    changes: SetOption = None,
+) -> None:
+    """Run one federation in simulation, through Flower's own processes, and wait for its end.
+
+    Example: fedpatchcore federate data/autovi --out outputs/iid --partition iid --set seed=7
+    """
+    require_new(out)
+    own = {"partition": partition} if partition else {}
+    settings = make_settings(changes, data_root=str(data), output_dir=str(out), **own)
+    federate_with(settings)
+    print_run(Path(settings.output_dir))
+
+
+def federate_with(settings: Settings) -> None:
+    """Look data and weights over, then run the simulation."""
+    from common.data.partition import make_partition
+    from common.runs.simulation import run_simulation
+
+    index = open_data(Path(settings.data_root))
+    make_partition(
+        index.samples,
+        settings.partition,
+        settings.num_stations,
+        settings.seed,
+        settings.dirichlet_alpha,
+    )
+    settings = settle_weights(settings, index.synthetic)
+    with console.status("starting Flower ...") as status:
+
+        def on_step(text: str) -> None:
+            console.print(f"  {text}", style="dim", highlight=False)
+            status.update(text)
+
+        run_simulation(settings, on_step)
+
+
+def evaluate(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="[MODEL] DATA", help="A model or run folder; the data.")
+    ],
+    out: OutOption,
+    maps: Annotated[
+        Path | None, typer.Option("--maps", help="Evaluate these anomaly maps, not a model.")
+    ] = None,
+    export_maps: Annotated[
+        Path | None, typer.Option("--export-maps", help="Write the maps as 16-bit PNG, too.")
+    ] = None,
+    station: Annotated[
+        str | None,
+        typer.Option(help="Judge by this station's own threshold and calibration."),
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="Name of the metrics.")] = None,
+    kinds: Annotated[
+        Path | None, typer.Option(help="JSON: defect type -> structural or logical.")
+    ] = None,
+    changes: SetOption = None,
+) -> None:
+    """Measure a saved model, or anybody's anomaly maps, on the test images of a data folder.
+
+    Example: fedpatchcore evaluate outputs/iid data/autovi --out outputs/check
+
+    Example: fedpatchcore evaluate --maps maps/ data/autovi --out outputs/theirs --method theirs
+    """
+    require_new(out)
+    expected = 1 if maps else 2
+    if len(paths) != expected:
+        words = "one folder, DATA (with --maps)" if maps else "two folders, MODEL and DATA"
+        raise InputError(f"evaluate takes {words}; found {len(paths)}")
+    if maps is not None and export_maps is not None:
+        raise InputError("--export-maps writes a model's maps; --maps brings maps: use one of them")
+    if maps is not None and station is not None:
+        raise InputError("--station picks a model's threshold; --maps brings maps and no model")
+    index = open_data(paths[-1])
+
+    from common.evaluation import read_kinds
+    from common.runs.evaluate import EvaluateOptions, evaluate_maps, evaluate_model
+
+    options = EvaluateOptions(
+        method=method,
+        export_maps=export_maps,
+        station=station,
+        changes=changed(changes),
+        kinds=read_kinds(kinds) if kinds else None,
+    )
+    with progress_bar("evaluating") as show:
+        if maps is not None:
+            evaluate_maps(maps, index, out, options, show)
+        else:
+            evaluate_model(paths[0], index, out, options, on_progress=show)
+    print_run(out)
+
+
+def print_run(folder: Path) -> None:
+    """Summarize a run folder for people."""
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    table = metrics_table(folder, _title(run))
+    if table is not None:
+        console.print(table)
+        print_missing(folder)
+    if run["stations"]:
+        console.print(_stations_table(folder, run))
+    for notice in run["notices"]:
+        console.print(f"[bold yellow]Note:[/] {notice}", highlight=False)
+    console.print(f"Written: {folder} (report: {folder / 'report.html'})", highlight=False)
+
+
+def _title(run: dict[str, Any]) -> str:
+    synthetic = "SYNTHETIC data, " if run["data"]["synthetic"] else ""
+    weights = f"weights {run['feature_space']['weights']}, " if run["feature_space"] else ""
+    bank = run["bank"]
+    rows = f"{sum(bank['rows'].values())} rows ({bank['scope']}), " if bank else ""
+    return f"{run['method']}: {synthetic}{weights}{rows}{run['seconds']['total']:.0f} s"
+
+
+def _stations_table(folder: Path, run: dict[str, Any]) -> Table:
+    path = folder / "contributions.json"
+    parts = json.loads(path.read_text(encoding="utf-8"))["stations"] if path.is_file() else []
+    known = {part["name"]: part for part in parts}
+    table = Table(title="Stations", title_justify="left")
+    table.add_column("station")
+    table.add_column("status")
+    for name in ("images", "rows sent", "rows chosen", "MB up", "MB down"):
+        table.add_column(name, justify="right")
+    for station in run["stations"]:
+        part = known.get(station["name"], {})
+        values = [str(part.get(key, "-")) for key in ("images", "rows_sent", "rows_chosen")]
+        traffic = [f"{station[key] / 1e6:.2f}" for key in ("bytes_up", "bytes_down")]
+        table.add_row(station["name"], station["status"], *values, *traffic)
+    return table

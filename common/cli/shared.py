@@ -1,0 +1,174 @@
+"""What several commands need: settings from options, preflight, progress, summary tables.
+
+Here and in the commands themselves, whatever takes seconds to import (torch, matplotlib) is
+imported where it is used: `fedpatchcore --help` and a wrong path answer at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from common.config import Settings
+from common.data.images import verify_images
+from common.data.layout import DataIndex, index_data
+from common.errors import InputError
+
+console = Console()
+FETCH_SECONDS = 300.0
+_HEADLINE = ("AUC-sPRO\n@0.05", "AUC-sPRO\n@0.3", "pixel\nAUROC", "image\nAUROC", "image\nAP")
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one setting of the run; may be given several times.",
+    ),
+]
+
+
+def make_settings(assignments: list[str] | None, **base: Any) -> Settings:
+    """Defaults, changed by the command's own options, then by `--set`."""
+    return Settings(**base).override(assignments or [])
+
+
+def changed(assignments: list[str] | None) -> dict[str, Any]:
+    """Only the settings named by `--set`, validated, in snake_case."""
+    settings = Settings().override(assignments or [])
+    keys = [text.partition("=")[0].strip().replace("-", "_") for text in assignments or []]
+    return {key: getattr(settings, key) for key in keys}
+
+
+def plain(text: object) -> str:
+    """Text that the console does not take for markup."""
+    return escape(str(text))
+
+
+def open_data(data: Path, workers: int = 4) -> DataIndex:
+    """Index a data folder and look every image and mask file over.
+
+    Raises
+    ------
+    InputError
+        Naming the first file that cannot be used, before any long work has started.
+    """
+    index = index_data(data)
+    verify_files(index, workers)
+    return index
+
+
+def verify_files(index: DataIndex, workers: int = 4) -> None:
+    """Look every image and mask of an index over; see `verify_images`."""
+    files = [path for s in index.samples for path in (s.path, *(s.masks or ()))]
+    verify_images(files, workers)
+
+
+def settle_weights(
+    settings: Settings, synthetic: bool, patience: float = FETCH_SECONDS
+) -> Settings:
+    """Decide what `weights` means before a run starts, and say it.
+
+    ImageNet weights that are not in torchvision's cache are fetched if that works within
+    `patience` seconds.
+
+    Raises
+    ------
+    InputError
+        If real data are to be judged and there are no weights.
+    """
+    from common.patchcore.network.weights import (
+        fetch_imagenet,
+        imagenet_file,
+        load_weights,
+        resolve_auto,
+    )
+
+    if settings.weights in ("auto", "imagenet") and not imagenet_file(settings.backbone).is_file():
+        console.print(f"Looking for the ImageNet weights of {settings.backbone} ...", style="dim")
+        fetch_imagenet(settings.backbone, patience)
+    if settings.weights == "auto":
+        source, notice = resolve_auto(settings.backbone, synthetic)
+        if notice:
+            console.print(f"[bold yellow]Note:[/] {notice}")
+        settings = settings.with_(weights=source)
+    # A wrong file is found out now, not in five processes a minute later.
+    load_weights(settings.backbone, settings.layer_names, settings.weights, settings.seed)
+    return settings
+
+
+@contextmanager
+def progress_bar(description: str) -> Iterator[Any]:
+    """A bar in a terminal, nothing elsewhere; yields a function of (text, done, total)."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(description, total=None)
+
+        def show(text: str, done: int, total: int) -> None:
+            bar.update(task, description=text, completed=done, total=total)
+
+        yield show
+
+
+def metrics_table(folder: Path, title: str) -> Table | None:
+    """The headline metrics of a run folder; None if it has none."""
+    from common.evaluation import load_metrics
+
+    if not (folder / "evaluation" / "metrics").is_dir():
+        return None
+    table = Table(title=title, title_justify="left")
+    table.add_column("category", no_wrap=True)
+    for name in _HEADLINE:
+        table.add_column(name, justify="right")
+    for categories in load_metrics(folder).values():
+        for category, metrics in categories.items():
+            table.add_row(category, *_headline(metrics))
+    return table
+
+
+def _headline(metrics: Mapping[str, Any]) -> list[str]:
+    places = ("localization", "classification")
+    localization, classification = (metrics.get(place, {}) for place in places)
+    values = (
+        localization.get("auc_spro", {}).get("0.05"),
+        localization.get("auc_spro", {}).get("0.3"),
+        localization.get("pixel_auc_roc"),
+        classification.get("auc_roc"),
+        classification.get("average_precision"),
+    )
+    return ["-" if value is None else f"{value:.4f}" for value in values]
+
+
+def print_missing(folder: Path) -> None:
+    """Name what could not be computed, with its reason."""
+    from common.evaluation import load_metrics
+
+    if not (folder / "evaluation" / "metrics").is_dir():
+        return
+    for categories in load_metrics(folder).values():
+        for category, metrics in categories.items():
+            reasons = metrics.get("not_computed", {})
+            for key in ("localization.auc_spro", "classification.auc_roc"):
+                if key in reasons:
+                    console.print(f"  {category}: {key} not computed: {reasons[key]}", style="dim")
+
+
+def require_new(out: Path) -> None:
+    """Refuse an output path that is a file."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is a file; give a folder")

@@ -1,1 +1,0 @@
-"""The commands of `fedpatchcore`, one file for each subject."""

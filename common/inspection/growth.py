@@ -1,0 +1,250 @@
+"""New normal images into a saved model, without a refit."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.errors import InputError
+from common.patchcore import PatchCore
+from common.patchcore.local_bank import Distances, build_local_bank, covering_radius
+from common.patchcore.model_folder import recover_model, remove_model
+from common.patchcore.model_store import SavedModel
+from common.patchcore.network.feature_cache import FeatureCache
+from common.patchcore.network.features import FeatureSource
+from common.patchcore.network.inputs import ImageInput
+
+Progress = Callable[[int, int], None]
+
+_SPILL_LIMIT = 2**50
+GROWTH = 0.1
+"""By default a bank grows by at most this share of its rows in one go."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What adding images changed.
+
+    Attributes
+    ----------
+    bank : str
+        Name of the bank that grew.
+    images, patches : int
+        What was looked at.
+    rows_before, rows_after : int
+    reach_before, reach_after : float
+        Distance of the new images' worst-covered patch from the bank.
+    radius : float or None
+        The model's own radius before; what lies within it is not new.
+    folder : Path or None
+        Where the model was written; None if nothing was new.
+    kept : Path or None
+        Where the old model is now, if it was replaced.
+    projection_known : bool
+        False for a model that does not tell how its coreset was selected.
+    """
+
+    bank: str
+    images: int
+    patches: int
+    rows_before: int
+    rows_after: int
+    reach_before: float
+    reach_after: float
+    radius: float | None
+    folder: Path | None
+    kept: Path | None
+    projection_known: bool = True
+
+    @property
+    def sentence(self) -> str:
+        """What happened, in plain words."""
+        if self.projection_known:
+            return self._change
+        return (
+            f"{self._change}. The model was saved by an older version: its projection is not "
+            "known, so distances were measured in the default one"
+        )
+
+    @property
+    def _change(self) -> str:
+        if self.rows_after == self.rows_before:
+            covered = "" if self.radius is None else f"; its radius is {self.radius:.4g}"
+            return (
+                f"nothing to add: all {self.patches} patches of the {self.images} images lie "
+                f"within {self.reach_before:.4g} of the bank{covered}"
+            )
+        short = ""
+        if self.radius is not None and self.reach_after > self.radius:
+            short = (
+                f" (more than the bank's radius of {self.radius:.4g}: add them again, or with "
+                "more --rows, to cover them as well as the others)"
+            )
+        return (
+            f"{self.rows_after - self.rows_before} rows added to {self.rows_before}: the farthest "
+            f"patch of the {self.images} images lay {self.reach_before:.4g} from the bank, now "
+            f"{self.reach_after:.4g}{short}; scores can only have become lower, so the threshold's "
+            "promise still holds, but it may be higher than needed"
+        )
+
+
+def add_images(
+    folder: Path,
+    images: Sequence[Path],
+    *,
+    category: str | None = None,
+    out: Path | None = None,
+    most_rows: int | None = None,
+    progress: Progress | None = None,
+    changes: dict[str, Any] | None = None,
+) -> Growth:
+    """Continue the coreset of a saved model with the patches of new normal images.
+
+    Parameters
+    ----------
+    folder : Path
+        Model or run folder.
+    images : sequence of Path
+        Good parts. What they show counts as normal from now on.
+    category : str, optional
+        Which bank; may be left out if there is only one.
+    out : Path, optional
+        Where to write the new model; by default it replaces the old one, which is kept beside it.
+    most_rows : int, optional
+        At most so many rows are added; by default a tenth of the bank's.
+    progress : callable (images done, images), optional
+    changes : dict of setting to value, optional
+        Where and how to compute, such as `device` or `weights`; see `PatchCore.load`. The
+        projection belongs to the model and is not to be changed.
+
+    Returns
+    -------
+    Growth
+
+    Raises
+    ------
+    InputError
+        If there is no such model or bank, an image cannot be read, `out` holds other files, or
+        `changes` ask for another projection than the model's.
+
+    Notes
+    -----
+    Farthest first, from the rows that are there: only patches farther from the bank than its
+    radius are taken, the farthest first, until none is left or `most_rows` are reached. The radius
+    itself stays: what is left beyond it can be added the next time. Distances are measured in the
+    projected space in which the model's own coreset was selected. A model that was saved before
+    that was kept is continued in the default projection: its rows cover the images all the same,
+    only the comparison with the radius is then between two projections of the same distances.
+    """
+    if most_rows is not None and most_rows < 1:
+        raise InputError(f"--rows {most_rows}: expected at least 1")
+    try:
+        place = recover_model(folder)
+    except OSError as error:
+        raise InputError(f"{folder}: the model could not be brought back ({error})") from error
+    saved = SavedModel.load(place)
+    model = PatchCore.load(place, **(changes or {}))
+    distances = _distances(saved, model, changes or {})
+    name = model.bank_name(category)
+    if category is not None and saved.categories and category not in saved.categories:
+        raise InputError(
+            f"the model was not built for category {category!r}; it knows: "
+            f"{', '.join(saved.categories)}"
+        )
+    bank = model.banks[name]
+    inputs = [ImageInput(path) for path in images]
+    patches = sum(math.prod(model.space.patch_grid(image.file_size)) for image in inputs)
+    known = saved.selection is not None
+    limit = saved.radius if saved.radius is not None else 0.0
+    facts = (name, len(inputs), patches, len(bank))
+    with tempfile.TemporaryDirectory(prefix="fedpatchcore-") as spill:
+        # Features are needed up to three times; on disk they need no memory and are computed once.
+        source = FeatureSource(
+            model.extractor,
+            FeatureCache(Path(spill), _SPILL_LIMIT),
+            model.settings.batch_size,
+            model.settings.num_workers,
+        )
+        before = covering_radius(source, inputs, bank, distances, bank.dtype)
+        if before <= limit:
+            return Growth(*facts, len(bank), before, before, saved.radius, None, None, known)
+        budget = most_rows or max(1, math.ceil(GROWTH * len(bank)))
+        new = build_local_bank(source, inputs, budget, distances, bank.dtype, bank, limit, progress)
+    after = float(new.radii[-1])
+    grown = replace(
+        saved,
+        banks={**saved.banks, name: np.concatenate([bank, new.rows])},
+        provenance={
+            **saved.provenance,
+            "added": [*_added(saved), _record(facts, len(new.rows), after)],
+        },
+    )
+    target, kept = _write(grown, place, out)
+    total = len(bank) + len(new.rows)
+    return Growth(*facts, total, before, after, saved.radius, target, kept, known)
+
+
+def _distances(saved: SavedModel, model: PatchCore, changes: dict[str, Any]) -> Distances:
+    """Distances of the model's own coreset; those of the defaults if it does not tell."""
+    if saved.selection is None:
+        return Distances(model.settings.coreset_projection, model.settings.seed)
+    own = {"coreset_projection": saved.selection.components, "seed": saved.selection.seed}
+    for key, value in own.items():
+        if changes.get(key, value) != value:
+            raise InputError(
+                f"--set {key.replace('_', '-')}={changes[key]}: the model's coreset was selected "
+                f"with {value}, and goes on with it; leave this setting out"
+            )
+    return saved.selection
+
+
+def _added(saved: SavedModel) -> list[object]:
+    earlier = saved.provenance.get("added", [])
+    return list(earlier) if isinstance(earlier, list) else []
+
+
+def _record(facts: tuple[str, int, int, int], rows: int, reach: float) -> dict[str, object]:
+    name, images, patches, _ = facts
+    return {
+        "bank": name,
+        "images": images,
+        "patches": patches,
+        "rows": rows,
+        "reach": reach,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _write(model: SavedModel, place: Path, out: Path | None) -> tuple[Path, Path | None]:
+    """Write beside or in place; at any moment there is a whole model in that place."""
+    if out is not None and out.expanduser().resolve() != place.expanduser().resolve():
+        model.save(out)
+        return out, None
+    place = place.expanduser().resolve()
+    kept = _free(place)
+    copy = kept.with_name(kept.name + ".partial")
+    try:
+        remove_model(copy)
+        shutil.copytree(place, copy)
+        copy.rename(kept)
+    except OSError as error:
+        remove_model(copy)
+        raise InputError(f"{place}: the old model could not be kept ({error})") from error
+    model.save(place)
+    return place, kept
+
+
+def _free(place: Path) -> Path:
+    """A name beside the model that is not taken: `model.before-1`, ..."""
+    number = 1
+    while (kept := place.with_name(f"{place.name}.before-{number}")).exists():
+        number += 1
+    return kept

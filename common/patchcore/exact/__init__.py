@@ -1,0 +1,1 @@
+"""The engine: farthest-first selection and nearest neighbours, exact and fast."""

@@ -1,0 +1,1 @@
+"""The frozen network: backbones, weights, feature space, features and their cache."""

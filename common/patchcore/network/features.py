@@ -1,0 +1,265 @@
+"""Patch features of many images: in parallel, bounded in memory, and never computed twice."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import DTypeLike, NDArray
+
+from common.errors import InputError
+from common.patchcore.network.backbone import FeatureExtractor
+from common.patchcore.network.feature_cache import FeatureCache
+from common.patchcore.network.inputs import ImageInput
+from common.patchcore.network.memory import return_free_memory
+
+Features = NDArray[np.floating]
+
+
+class View(Protocol):
+    """What a pass over the images needs instead of whole features, as their projection."""
+
+    @property
+    def name(self) -> str:
+        """Names the entries of the cache: views of one name are the same bits."""
+
+    def __call__(self, rows: Features) -> Features:
+        """Map features (n, d) to (n, p), row by row."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Images on their way through a GPU: what is known of them, else their pictures to come."""
+
+    images: list[ImageInput]
+    keys: list[str]
+    known: list[Features | None]
+    tensors: list[Future[torch.Tensor]]
+
+
+class FeatureSource:
+    """Gives the patch features of images, from the cache where they are known.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor
+    cache : FeatureCache, optional
+        Without it everything is computed anew.
+    batch_size : int
+        Images of one size that go through a GPU together. On CPU every image is a call of its
+        own, so that its features do not depend on its neighbours.
+    workers : int
+        Images decoded side by side; on CPU also computed side by side, one thread each, so that
+        features do not depend on the number of cores either.
+
+    Attributes
+    ----------
+    computed : int
+        Images that went through the network so far.
+
+    Notes
+    -----
+    Peak memory beside the network: about `2 x workers` images and their features (or views of
+    them) on CPU, two batches and the features of one on a GPU.
+    """
+
+    def __init__(
+        self,
+        extractor: FeatureExtractor,
+        cache: FeatureCache | None = None,
+        batch_size: int = 32,
+        workers: int = 4,
+    ) -> None:
+        self.extractor, self.cache = extractor, cache
+        self.batch_size, self.workers = batch_size, max(1, workers)
+        self.computed = 0
+        self._lock = threading.Lock()
+
+    def stream(
+        self,
+        inputs: Iterable[ImageInput],
+        dtype: DTypeLike = np.float32,
+        view: View | None = None,
+    ) -> Iterator[Features]:
+        """Yield the features of each image, in order.
+
+        Parameters
+        ----------
+        inputs : iterable of ImageInput
+            Taken in a few at a time.
+        dtype : float16 or float32
+            What the cache keeps; float16 features are rounded once, whether cached or not.
+        view : View, optional
+            Yield this view of the features instead. The cache keeps both.
+
+        Yields
+        ------
+        array of shape (rows, columns, d), `dtype`; or (rows, columns, p) of a view
+            A file mapped into memory if the cache had it, and always if it keeps a view.
+
+        Raises
+        ------
+        InputError
+            Naming the image that cannot be read, or whose features are not finite in `dtype`.
+        """
+        on_cpu = self.extractor.device.type == "cpu"
+        way = self._on_cpu if on_cpu else self._on_gpu
+        yield from way(inputs, dtype, view)
+
+    def rest(self) -> None:
+        """Free the memory that only a computing network needs, and the remains of past images.
+
+        The network takes it again with the next image, in about a second.
+        """
+        self.extractor.rest()
+        return_free_memory()
+
+    def _on_cpu(
+        self, inputs: Iterable[ImageInput], dtype: DTypeLike, view: View | None
+    ) -> Iterator[Features]:
+        cores, size = torch.get_num_threads(), self.extractor.space.image_size
+
+        def one(image: ImageInput) -> Features:
+            torch.set_num_threads(1)  # holds for the pool's own threads, see FeatureExtractor
+            key = self._key(image, dtype)
+            known = self._known(key, view)
+            if known is not None:
+                return known
+            return self._compute([image], [key], [image.tensor(size)], dtype, view)[0]
+
+        parallel = min(self.workers, max(1, cores))
+        with ThreadPoolExecutor(parallel) as pool:
+            try:
+                yield from _in_order(pool, one, inputs, ahead=2 * parallel)
+            finally:
+                torch.set_num_threads(cores)
+
+    def _on_gpu(
+        self, inputs: Iterable[ImageInput], dtype: DTypeLike, view: View | None
+    ) -> Iterator[Features]:
+        """Batch by batch; while one is computed, the images of the next are decoded."""
+        size = self.extractor.space.image_size
+        waiting: deque[_Batch] = deque()
+        with ThreadPoolExecutor(self.workers) as pool:
+            try:
+                for images, keys in self._batches(inputs, dtype, view):
+                    known = [self._known(key, view) for key in keys]
+                    tensors = []
+                    if any(features is None for features in known):
+                        tensors = [pool.submit(image.tensor, size) for image in images]
+                    waiting.append(_Batch(images, keys, known, tensors))
+                    if len(waiting) > 1:
+                        yield from self._finish(waiting.popleft(), dtype, view)
+                while waiting:
+                    yield from self._finish(waiting.popleft(), dtype, view)
+            finally:
+                for batch in waiting:
+                    for future in batch.tensors:
+                        future.cancel()
+
+    def _batches(
+        self, inputs: Iterable[ImageInput], dtype: DTypeLike, view: View | None
+    ) -> Iterator[tuple[list[ImageInput], list[str]]]:
+        """Images of one size with their keys, those in the cache apart from the others."""
+        pairs = ((image, self._key(image, dtype)) for image in inputs)
+        for _, group in groupby(
+            pairs, lambda pair: (pair[0].file_size, self._knows(pair[1], view))
+        ):
+            while chunk := list(islice(group, self.batch_size)):
+                yield [image for image, _ in chunk], [key for _, key in chunk]
+
+    def _finish(self, batch: _Batch, dtype: DTypeLike, view: View | None) -> Iterator[Features]:
+        if not batch.tensors:
+            return (features for features in batch.known if features is not None)
+        tensors = [future.result() for future in batch.tensors]
+        return iter(self._compute(batch.images, batch.keys, tensors, dtype, view))
+
+    def _compute(
+        self,
+        images: list[ImageInput],
+        keys: list[str],
+        tensors: list[torch.Tensor],
+        dtype: DTypeLike,
+        view: View | None,
+    ) -> list[Features]:
+        batch = self.extractor(torch.stack(tensors))
+        with np.errstate(over="ignore"):
+            results = [np.asarray(features, dtype=dtype) for features in batch]
+        with self._lock:
+            self.computed += len(images)
+        for image, key, features in zip(images, keys, results, strict=True):
+            if not np.isfinite(features).all():
+                raise InputError(
+                    f"{image.name}: its features are not finite as {np.dtype(dtype).name}; "
+                    "use other weights or wire-dtype=float32"
+                )
+            if self.cache is not None:
+                self.cache.put(key, features)
+        if view is None:
+            return results
+        return [self._viewed(*pair, view) for pair in zip(keys, results, strict=True)]
+
+    def _key(self, image: ImageInput, dtype: DTypeLike) -> str:
+        if self.cache is None:
+            return ""
+        return self.cache.key(image.content_key(), self.extractor.space.fingerprint, dtype)
+
+    def _knows(self, key: str, view: View | None) -> bool:
+        if self.cache is None:
+            return False
+        return self.cache.has(key) or (view is not None and self.cache.has(_of_view(key, view)))
+
+    def _known(self, key: str, view: View | None) -> Features | None:
+        """What is there already, or can be made of it without the network."""
+        if self.cache is None:
+            return None
+        if view is None:
+            return self.cache.get(key)
+        known = self.cache.get(_of_view(key, view))
+        if known is None:
+            features = self.cache.get(key)
+            known = None if features is None else self._viewed(key, features, view)
+        return known
+
+    def _viewed(self, key: str, features: Features, view: View) -> Features:
+        """Make a view and keep it; the kept one is mapped from its file, and needs no memory."""
+        rows = view(features.reshape(-1, features.shape[-1]))
+        seen = rows.reshape(*features.shape[:2], -1)
+        if self.cache is None:
+            return seen
+        self.cache.put(_of_view(key, view), seen)
+        kept = self.cache.get(_of_view(key, view))
+        return seen if kept is None else kept
+
+
+def _of_view(key: str, view: View) -> str:
+    """Name the cache's entry of a view: in a folder of its own, beside that of the features."""
+    folder, _, content = key.rpartition("/")
+    return f"{folder}-{view.name}/{content}"
+
+
+def _in_order(
+    pool: ThreadPoolExecutor,
+    work: Callable[[ImageInput], Features],
+    inputs: Iterable[ImageInput],
+    ahead: int,
+) -> Iterator[Features]:
+    """Results in the order of the inputs, with at most `ahead` of them waiting."""
+    waiting: deque[Future[Features]] = deque()
+    try:
+        for image in inputs:
+            waiting.append(pool.submit(work, image))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()

@@ -1,0 +1,1 @@
+"""Certificates and keys of a plant: made, read, listed."""

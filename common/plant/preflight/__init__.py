@@ -1,0 +1,1 @@
+"""Everything that would stop a station in a run, found before it starts."""

@@ -1,0 +1,1 @@
+"""The server's processes: SuperLink, executor, gateway, runs and their results."""

@@ -1,0 +1,1 @@
+"""A station's own processes, and the file that describes it."""

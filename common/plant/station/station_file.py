@@ -1,0 +1,273 @@
+"""`station.toml`: all that one station decides for itself, checked before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from common.config import Settings, Value
+from common.errors import InputError
+from common.protocol.messages import STATION_PATTERN
+
+DEFAULT_CACHE_GB: Final = 20.0
+WEIGHT_WORDS: Final = ("auto", "imagenet", "random")
+_TOP_KEYS: Final = (
+    "station",
+    "data-root",
+    "cache-dir",
+    "weights",
+    "cache-limit-gb",
+    "device",
+    "batch-size",
+    "server",
+)
+_SERVER_KEYS: Final = ("address", "ca", "key")
+_HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]+\]")
+
+
+@dataclass(frozen=True)
+class StationFile:
+    """What a station file says; every path is absolute, none has been opened.
+
+    Attributes
+    ----------
+    path : Path
+        The file itself.
+    station : str
+        Name under which the server knows this station's key.
+    data_root : Path
+        Folder of the station's own images, AutoVI or MVTec layout.
+    cache_dir : Path
+        Private folder for patch features and for what must outlive a message.
+    weights : str
+        `auto`, `imagenet`, `random` or an absolute path; "" leaves it to the run.
+    cache_limit_gb : float
+        GiB of features kept.
+    device : str or None
+        `auto`, `cpu`, `cuda` or `cuda:N`; None leaves it to the run.
+    batch_size : int or None
+        Images that go through the network at once; None leaves it to the run.
+    address : (str, int)
+        Host and port of the gateway.
+    ca : Path
+        Certificate of the plant's authority, by which the gateway is known.
+    key : Path
+        The station's own private key, OpenSSH format.
+    """
+
+    path: Path
+    station: str
+    data_root: Path
+    cache_dir: Path
+    weights: str
+    cache_limit_gb: float
+    device: str | None
+    batch_size: int | None
+    address: tuple[str, int]
+    ca: Path
+    key: Path
+
+    def node_config(self) -> str:
+        """Text for `flower-supernode --node-config`.
+
+        Returns
+        -------
+        str
+            `key=value` pairs with a space between; text in single quotes, in which Flower takes
+            every character as it is.
+        """
+        pairs: dict[str, str | int | float] = {
+            "station": self.station,
+            "data-root": str(self.data_root),
+            "cache-dir": str(self.cache_dir),
+            "cache-limit-gb": self.cache_limit_gb,
+        }
+        if self.weights:
+            pairs["weights"] = self.weights
+        if self.device is not None:
+            pairs["device"] = self.device
+        if self.batch_size is not None:
+            pairs["batch-size"] = self.batch_size
+        return " ".join(
+            f"{key}='{value}'" if isinstance(value, str) else f"{key}={value!r}"
+            for key, value in pairs.items()
+        )
+
+    def require_files(self) -> None:
+        """Refuse to go on without the files that a SuperNode needs at once.
+
+        Raises
+        ------
+        InputError
+            Naming the first of data-root, server.ca and server.key that is not there.
+        """
+        for key, path, there in (
+            ("data-root", self.data_root, self.data_root.is_dir()),
+            ("server.ca", self.ca, self.ca.is_file()),
+            ("server.key", self.key, self.key.is_file()),
+        ):
+            if not there:
+                kind = "folder" if key == "data-root" else "file"
+                raise InputError(
+                    f"{self.path}: {key} is {path}, where there is no such {kind}; "
+                    f"run `fedpatchcore check --station {self.path}`"
+                )
+
+
+def read_station_file(path: Path) -> StationFile:
+    """Read and check a station file; relative paths in it are relative to its folder.
+
+    Parameters
+    ----------
+    path : Path
+        The file, or a folder that holds `station.toml`.
+
+    Returns
+    -------
+    StationFile
+
+    Raises
+    ------
+    InputError
+        Naming the file and the key: not readable, not TOML, a key missing, unknown, of the wrong
+        kind or with a value that no station can use.
+
+    Notes
+    -----
+    The least that a file needs::
+
+        station = "engine-assembly"
+        data-root = "/data"
+        cache-dir = "/var/cache/fedpatchcore"
+
+        [server]
+        address = "gateway:9443"
+        ca = "ca.crt"
+        key = "station.key"
+
+    `weights`, `cache-limit-gb` (20), `device` and `batch-size` may be added at the top.
+    """
+    path = path.expanduser().absolute()
+    if path.is_dir():
+        path = path / "station.toml"
+    table = _load(path)
+    _refuse_unknown(path, table, _TOP_KEYS, "")
+    server = table.get("server")
+    if not isinstance(server, dict):
+        raise _wrong(path, "server", server, "a section [server] with address, ca and key")
+    _refuse_unknown(path, server, _SERVER_KEYS, "server.")
+    settings = _settings(path, table)
+    return StationFile(
+        path=path,
+        station=_station(path, table),
+        data_root=_path(path, table, "data-root", "the folder of the station's images"),
+        cache_dir=_path(path, table, "cache-dir", "a folder for the station's patch features"),
+        weights=_weights(path, table),
+        cache_limit_gb=_cache_limit(path, table),
+        device=settings.device if "device" in table else None,
+        batch_size=settings.batch_size if "batch-size" in table else None,
+        address=_address(path, server),
+        ca=_path(path, server, "ca", "the file ca.crt of the plant", "server."),
+        key=_path(path, server, "key", "the file station.key of this station", "server."),
+    )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: no such file; a station is described by a file station.toml"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: is no TOML file ({error})") from error
+
+
+def _refuse_unknown(path: Path, table: dict[str, Any], known: tuple[str, ...], prefix: str) -> None:
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise InputError(f"{path}: unknown key {prefix + key!r}; {hint}")
+
+
+def _station(path: Path, table: dict[str, Any]) -> str:
+    name = _text(path, table, "station", "the station's name")
+    if not re.fullmatch(STATION_PATTERN, name):
+        expected = (
+            "up to 64 letters, digits, dots, hyphens and underscores, first a letter or digit"
+        )
+        raise _wrong(path, "station", name, expected)
+    return name
+
+
+def _settings(path: Path, table: dict[str, Any]) -> Settings:
+    """Let the run's own rules judge what a station may say in its place."""
+    for key, kind, wanted in (("device", str, "text"), ("batch-size", int, "a whole number")):
+        if key in table and (not isinstance(table[key], kind) or isinstance(table[key], bool)):
+            raise _wrong(path, key, table[key], wanted)
+    own: dict[str, Value] = {key: table[key] for key in ("device", "batch-size") if key in table}
+    try:
+        return Settings.from_run_config(own)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _weights(path: Path, table: dict[str, Any]) -> str:
+    if "weights" not in table:
+        return ""
+    if table["weights"] in WEIGHT_WORDS:
+        return str(table["weights"])
+    return str(_path(path, table, "weights", "auto, imagenet, random or the path of a file"))
+
+
+def _cache_limit(path: Path, table: dict[str, Any]) -> float:
+    value = table.get("cache-limit-gb", DEFAULT_CACHE_GB)
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    if not known or not math.isfinite(value) or not 0 <= value < 1e6:
+        raise _wrong(path, "cache-limit-gb", value, "a number of GiB, as 20")
+    return float(value)
+
+
+def _address(path: Path, server: dict[str, Any]) -> tuple[str, int]:
+    text = _text(path, server, "address", "HOST:PORT of the gateway", "server.")
+    host, colon, port = text.rpartition(":")
+    number = int(port) if re.fullmatch("[0-9]{1,5}", port) else 0
+    if not colon or not _HOST.fullmatch(host) or not 1 <= number <= 65535:
+        raise _wrong(
+            path, "server.address", text, 'HOST:PORT of the gateway, as "gateway:9443", no scheme'
+        )
+    return host.strip("[]"), number
+
+
+def _path(path: Path, table: dict[str, Any], key: str, meaning: str, prefix: str = "") -> Path:
+    text = _text(path, table, key, meaning, prefix)
+    # Flower's reader knows no escape for a quote, and a line break would end the value.
+    if "'" in text or not text.isprintable():
+        raise _wrong(path, prefix + key, text, "a path without quotes and line breaks")
+    try:
+        found = path.parent / Path(text).expanduser()
+    except RuntimeError as error:  # ~somebody, whom this machine does not know
+        raise _wrong(path, prefix + key, text, f"a path ({error})") from error
+    if "'" in str(found) or not str(found).isprintable():
+        raise _wrong(path, prefix + key, str(found), "a path without quotes and line breaks")
+    return found
+
+
+def _text(path: Path, table: dict[str, Any], key: str, meaning: str, prefix: str = "") -> str:
+    value = table.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise _wrong(path, prefix + key, value, meaning)
+    return value
+
+
+def _wrong(path: Path, key: str, found: object, expected: str) -> InputError:
+    said = "is missing" if found is None else f"is {found!r}"
+    return InputError(f"{path}: {key} {said}; expected {expected}")

@@ -1,0 +1,1 @@
+"""What server and station say to each other: messages, Flower's records, rows on the wire."""

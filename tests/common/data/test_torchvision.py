@@ -1,0 +1,64 @@
+"""torchvision is imported beside a torch that it was not built for, and any other fault is told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+# As torchvision's own import: it describes an operator that its compiled part should have brought.
+OTHER_BUILD = """
+import torch
+import torchvision.extension
+@torch.library.register_fake("torchvision::nms")
+def nms(dets, scores, iou_threshold):
+    return dets
+"""
+
+
+def a_torchvision(folder: Path, first_lines: str) -> Path:
+    package = folder / "torchvision"
+    package.mkdir()
+    (package / "__init__.py").write_text(first_lines)
+    (package / "extension.py").write_text("")
+    (package / "transforms.py").write_text("")
+    return folder
+
+
+def imported_beside(folder: Path) -> subprocess.CompletedProcess[str]:
+    code = (
+        "from common.data._torchvision import torchvision, transforms\n"
+        "import sys\n"
+        "print(torchvision.__file__, torchvision.nms.__name__, transforms.__name__)\n"
+        "print(torchvision.extension is sys.modules['torchvision.extension'])\n"
+    )
+    root = Path(__file__).resolve().parents[3]
+    paths = os.pathsep.join([str(folder), str(root)])
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_torchvision_of_another_build_is_imported(tmp_path: Path) -> None:
+    folder = a_torchvision(tmp_path, OTHER_BUILD)
+
+    done = imported_beside(folder)
+
+    assert done.returncode == 0, done.stderr
+    file = folder / "torchvision" / "__init__.py"
+    assert done.stdout.splitlines() == [f"{file} nms torchvision.transforms", "True"]
+
+
+def test_any_other_fault_of_torchvision_is_told(tmp_path: Path) -> None:
+    folder = a_torchvision(tmp_path, "raise RuntimeError('libpng is missing')")
+
+    done = imported_beside(folder)
+
+    assert done.returncode == 1
+    assert "RuntimeError: libpng is missing" in done.stderr

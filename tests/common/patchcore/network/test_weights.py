@@ -1,0 +1,285 @@
+"""Weights: the same tensors give the same fingerprint, wrong files one clear error."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+from common.config import BACKBONES
+from common.errors import InputError
+from common.patchcore.network import weights as module
+from common.patchcore.network.weights import (
+    State,
+    expected_shapes,
+    fetch_imagenet,
+    imagenet_file,
+    load_weights,
+    missing_imagenet,
+    random_seed,
+    resolve_auto,
+)
+
+LAYERS = ("layer2", "layer3")
+
+
+@pytest.fixture(scope="module")
+def full() -> State:
+    """A whole ResNet-18 as torchvision saves it."""
+    torch.manual_seed(3)
+    return torchvision.models.resnet18(weights=None).state_dict()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty torch hub folder of this test's own."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def trunk(state: State) -> State:
+    return {n: t for n, t in state.items() if not n.startswith(("layer4", "fc"))}
+
+
+def load(
+    path: Path, backbone: str = "resnet18", layers: tuple[str, ...] = LAYERS
+) -> module.Weights:
+    return load_weights(backbone, layers, str(path), seed=0)
+
+
+def test_a_full_file_and_a_trunk_agree_in_both_formats(tmp_path: Path, full: State) -> None:
+    torch.save(full, tmp_path / "full.pth")
+    torch.save(trunk(full), tmp_path / "trunk.pth")
+    save_file(full, tmp_path / "full.safetensors")
+    save_file(trunk(full), tmp_path / "trunk.safetensors")
+    loaded = [load(path) for path in sorted(tmp_path.iterdir())]
+    assert len({w.sha256 for w in loaded}) == 1
+    assert [w.label for w in loaded] == sorted(path.name for path in tmp_path.iterdir())
+    for found in loaded:
+        assert list(found.state) == list(expected_shapes("resnet18", LAYERS))
+        for name, tensor in found.state.items():
+            assert torch.equal(tensor, full[name])
+
+
+def test_the_fingerprint_is_that_of_the_layers_used(tmp_path: Path, full: State) -> None:
+    torch.save(full, tmp_path / "a.pth")
+    changed = {name: tensor.clone() for name, tensor in full.items()}
+    changed["layer3.1.conv2.weight"][0, 0, 0, 0] += 1
+    torch.save(changed, tmp_path / "b.pth")
+    a, b = load(tmp_path / "a.pth"), load(tmp_path / "b.pth")
+    assert a.sha256 != b.sha256
+    shallow = ("layer1", "layer2")
+    assert (
+        load(tmp_path / "a.pth", layers=shallow).sha256
+        == load(tmp_path / "b.pth", layers=shallow).sha256
+    )
+    halves = {name: tensor.half() for name, tensor in full.items()}
+    torch.save(halves, tmp_path / "half.pth")
+    assert load(tmp_path / "half.pth").state["conv1.weight"].dtype == torch.float32
+
+
+def drop(state: State, path: Path) -> None:
+    torch.save({n: t for n, t in state.items() if n != "layer2.0.bn1.running_var"}, path)
+
+
+def reshape(state: State, path: Path) -> None:
+    torch.save({**state, "conv1.weight": torch.zeros(64, 3, 3, 3)}, path)
+
+
+def poison(state: State, path: Path) -> None:
+    torch.save({**state, "bn1.bias": torch.full((64,), float("nan"))}, path)
+
+
+def a_list(state: State, path: Path) -> None:
+    torch.save([1, 2], path)
+
+
+def a_checkpoint(state: State, path: Path) -> None:
+    torch.save({"state_dict": state}, path)
+
+
+def a_pickle(state: State, path: Path) -> None:
+    torch.save({"model": torchvision.models.resnet18(weights=None)}, path)
+
+
+def text(state: State, path: Path) -> None:
+    path.write_text("not weights")
+
+
+def truncated(state: State, path: Path) -> None:
+    torch.save(state, path)
+    path.write_bytes(path.read_bytes()[:10_000])
+
+
+def other_backbone(state: State, path: Path) -> None:
+    torch.save(torchvision.models.resnet34(weights=None).state_dict(), path)
+
+
+def bottlenecks(state: State, path: Path) -> None:
+    torch.save(torchvision.models.resnet50(weights=None).state_dict(), path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (drop, "tensor 'layer2.0.bn1.running_var' is missing"),
+        (reshape, "tensor 'conv1.weight' has shape (64, 3, 3, 3), resnet18 expects (64, 3, 7, 7)"),
+        (poison, "tensor 'bn1.bias' holds a value that is not finite"),
+        (a_list, "found list; expected a torchvision state dict"),
+        (a_checkpoint, "tensor 'conv1.weight' is missing"),
+        (a_pickle, "not readable as weights"),
+        (text, "not readable as weights"),
+        (truncated, "not readable as weights"),
+        (other_backbone, "tensor 'layer1.2.conv1.weight' is none of resnet18's"),
+        (bottlenecks, "is none of resnet18's; is it another backbone's file?"),
+    ],
+)
+def test_a_wrong_file_is_one_error_that_names_it(
+    tmp_path: Path, full: State, spoil: Callable[[State, Path], None], said: str
+) -> None:
+    path = tmp_path / "w.pth"
+    spoil(full, path)
+    with pytest.raises(InputError) as caught:
+        load(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_broken_safetensors_file_and_a_missing_one(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(b"1234567890")
+    with pytest.raises(InputError, match=r"w\.safetensors: not readable as weights"):
+        load(path)
+    with pytest.raises(InputError, match=r"nowhere\.pth': no such file; expected auto, imagenet"):
+        load(tmp_path / "nowhere.pth")
+    with pytest.raises(InputError, match="no such file"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_random_weights_are_a_function_of_the_seed(backbone: str) -> None:
+    once, twice, other = (load_weights(backbone, LAYERS, "random", seed) for seed in (1, 1, 2))
+    assert once.sha256 == twice.sha256 != other.sha256
+    assert once.label == "random (seed 1)"
+    assert once.random
+    conv = once.state["conv1.weight"]
+    # He, fan-out: variance 2 / (64 filters x 7 x 7).
+    assert float(conv.var()) == pytest.approx(2 / (64 * 49), rel=0.05)
+    assert float(once.state["bn1.running_var"].min()) == 1.0
+    assert float(once.state["bn1.running_mean"].abs().max()) == 0.0
+    shallow = load_weights(backbone, ("layer1",), "random", 1)
+    assert all(torch.equal(t, once.state[n]) for n, t in shallow.state.items())
+
+
+def test_random_weights_are_the_same_on_every_machine() -> None:
+    assert load_weights("resnet18", LAYERS, "random", 42).sha256.startswith("d2f6ee39aa61c4da")
+
+
+def test_labels_of_random_weights() -> None:
+    assert random_seed("random (seed 42)") == 42
+    for label in ("random.pth", "random_init_7.pth", "imagenet", "random", ""):
+        assert random_seed(label) is None
+        assert not module.Weights({}, label, "").random
+
+
+def test_auto_means_imagenet_if_it_is_there_and_random_on_drawings_only(
+    hub: Path, full: State
+) -> None:
+    source, notice = resolve_auto("resnet18", synthetic=True)
+    assert source == "random"
+    assert "RANDOM" in (notice or "")
+    with pytest.raises(InputError) as caught:
+        resolve_auto("resnet18", synthetic=False)
+    assert str(hub / "checkpoints" / "resnet18-f37072fd.pth") in str(caught.value)
+    assert str(caught.value) == missing_imagenet("resnet18")
+    with pytest.raises(InputError, match=r"resnet18-f37072fd\.pth"):
+        load_weights("resnet18", LAYERS, "imagenet", 0)
+
+    file = imagenet_file("resnet18")
+    file.parent.mkdir(parents=True)
+    torch.save(full, file)
+    assert resolve_auto("resnet18", synthetic=True) == ("imagenet", None)
+    assert resolve_auto("resnet18", synthetic=False) == ("imagenet", None)
+    assert load_weights("resnet18", LAYERS, "imagenet", 0).label == "imagenet"
+    with pytest.raises(ValueError, match="resolve_auto"):
+        load_weights("resnet18", LAYERS, "auto", 0)
+
+
+CONTENT = b"weights" * 100
+
+
+class Server(BaseHTTPRequestHandler):
+    """Answers well, cut off, slowly or not at all, by path."""
+
+    def do_GET(self) -> None:
+        if "silent" in self.path:
+            time.sleep(3)
+            return
+        if "absent" in self.path:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        self.end_headers()
+        if "cut" in self.path:
+            self.wfile.write(CONTENT[:100])
+        elif "slow" in self.path:
+            for start in range(0, len(CONTENT), 10):
+                self.wfile.write(CONTENT[start : start + 10])
+                time.sleep(0.1)
+        else:
+            self.wfile.write(CONTENT)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as running:
+        running.daemon_threads = True
+        running.handle_error = lambda *_: None  # type: ignore[method-assign]
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("kind", "digest", "wanted"),
+    [
+        ("good", hashlib.sha256(CONTENT).hexdigest()[:8], True),
+        ("good", "00000000", False),
+        ("cut", hashlib.sha256(CONTENT).hexdigest()[:8], False),
+        ("absent", "00000000", False),
+        ("slow", hashlib.sha256(CONTENT).hexdigest()[:8], False),
+        ("silent", "00000000", False),
+    ],
+)
+def test_fetching_is_whole_or_nothing_within_the_deadline(
+    hub: Path, monkeypatch: pytest.MonkeyPatch, server: str, kind: str, digest: str, wanted: bool
+) -> None:
+    monkeypatch.setattr(module, "_url", lambda backbone: f"{server}/{kind}-{digest}.pth")
+    started = time.monotonic()
+    assert fetch_imagenet("resnet18", deadline=0.5) is wanted
+    assert time.monotonic() - started < 2
+    files = [path.name for path in (hub / "checkpoints").iterdir()]
+    assert files == ([f"{kind}-{digest}.pth"] if wanted else [])
+
+
+def test_nothing_is_fetched_twice_or_from_nowhere(
+    hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_url", lambda backbone: "http://127.0.0.1:9/net-0.pth")
+    assert not fetch_imagenet("resnet18", deadline=0.5)
+    (hub / "checkpoints/net-0.pth").touch()
+    assert fetch_imagenet("resnet18", deadline=0.5)
