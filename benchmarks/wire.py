@@ -19,7 +19,8 @@ import numpy as np
 
 from benchmarks._bench import finish, machine, pretrained
 from common.patchcore.memory_bank import MemoryBank
-from common.protocol.wire_rows import from_wire, settle, to_wire
+from common.patchcore.row_format import settle
+from common.protocol.wire_rows import from_wire, to_wire
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ from common.patchcore.network.feature_cache import FeatureCache
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.features import FeatureSource
 from common.patchcore.network.inputs import ImageInput
+from common.patchcore.row_format import row_dtype, settle
 from common.protocol.messages import (
     MAX_NOTICES,
     BankFacts,
@@ -46,7 +47,6 @@ from common.protocol.messages import (
     as_sentence,
     part_of_rows,
 )
-from common.protocol.wire_rows import row_dtype, settle
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -79,7 +79,7 @@ class Settings:
         How the server merges, and how many rows each station may send.
     wire_dtype : str
         Number format of bank rows on the wire, and in the stations' caches (float16 for `int8`,
-        one byte a number with a scale per channel, see `wire_rows`).
+        one byte a number with a scale per channel, see `row_format`).
     num_server_rounds, min_stations, round_timeout, max_station_share, feature_space
         Rounds, quorum (0 = all that were asked), seconds per exchange, the largest share of the
         training images that one station may claim, required fingerprint ("" = the majority's).

@@ -15,6 +15,7 @@ from common.evaluation import EvaluationCounts
 from common.evaluation.mergeable.checks import ARRAY_NAMES
 from common.patchcore.model_store import SHARED
 from common.patchcore.network.feature_space import FeatureSpace
+from common.patchcore.row_format import SCALE_ROWS
 from common.protocol.messages import (
     BuildReply,
     CategoryCounts,
@@ -24,7 +25,6 @@ from common.protocol.messages import (
     part_of_rows,
 )
 from common.protocol.records import HEADER_BYTES, MalformedReplyError
-from common.protocol.wire_rows import SCALE_ROWS
 
 Arrays = Mapping[str, NDArray[Any]]
 

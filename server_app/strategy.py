@@ -19,6 +19,7 @@ from common.errors import RunError
 from common.evaluation import EvaluationCounts, StationScores
 from common.patchcore.local_bank import Distances
 from common.patchcore.network.feature_space import FeatureSpace
+from common.patchcore.row_format import row_dtype, settle
 from common.protocol.messages import (
     BankPart,
     BuildReply,
@@ -30,7 +31,7 @@ from common.protocol.messages import (
     part_of_rows,
 )
 from common.protocol.records import BANK, COUNTS, MalformedReplyError, select_prefix, take_arrays
-from common.protocol.wire_rows import from_wire, row_dtype, settle, to_wire
+from common.protocol.wire_rows import from_wire, to_wire
 from server_app.admission import Admission
 from server_app.aggregation import AGGREGATIONS, as_rows, joined, owners_of
 from server_app.checks import (

@@ -30,7 +30,7 @@ from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.features import FeatureSource
 from common.patchcore.network.inputs import as_inputs
 from common.patchcore.network.weights import load_weights, random_seed, resolve_auto
-from common.protocol.wire_rows import row_dtype, settle
+from common.patchcore.row_format import row_dtype, settle
 
 _SPILL_LIMIT = 2**50
 

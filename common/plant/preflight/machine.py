@@ -12,10 +12,10 @@ from typing import Final
 from common.check.findings import Kind
 from common.config import Settings
 from common.patchcore.network.feature_cache import KEEP_FREE_BYTES
+from common.patchcore.row_format import row_dtype
 from common.plant.preflight.data import Load
 from common.plant.preflight.findings import Preflight, gigabytes
 from common.plant.station.station_file import StationFile
-from common.protocol.wire_rows import row_dtype
 
 PROCESS_BYTES: Final = int(1.5 * 2**30)
 """SuperNode and the process that it starts for a message, with torch and the network: 1.2 GiB

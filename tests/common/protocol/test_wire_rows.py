@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from common.protocol.wire_rows import SCALE_ROWS, from_wire, row_dtype, settle, to_wire
+from common.patchcore.row_format import SCALE_ROWS, row_dtype, settle
+from common.protocol.wire_rows import from_wire, to_wire
 
 
 def make_rows(seed: int, scale: float, negative: bool) -> NDArray[np.float16]:
