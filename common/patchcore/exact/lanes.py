@@ -10,9 +10,14 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from common.hooks.lookup import require
+from common.hooks.table import CODE_CONTEXT, CODE_HELPERS
+
+_cgutils = require(CODE_HELPERS)
+# Here for `network/winograd.py`, too: nothing computes features that does not search.
+require(CODE_CONTEXT)
 _LANES = 8
 _DOUBLES = ir.VectorType(ir.DoubleType(), _LANES)
 _FLOATS = ir.VectorType(ir.FloatType(), _LANES)
@@ -31,10 +36,10 @@ def _eight_lane_sum(typing_context: Any, a: Any, b: Any, begin: Any, end: Any) -
             context.make_array(kind)(context, builder, value).data
             for kind, value in ((a_type, arguments[0]), (b_type, arguments[1]))
         ]
-        sums = cgutils.alloca_once(builder, _DOUBLES)  # type: ignore[no-untyped-call]
+        sums = _cgutils.alloca_once(builder, _DOUBLES)
         builder.store(ir.Constant(_DOUBLES, [0.0] * _LANES), sums)
         step = ir.Constant(arguments[2].type, _LANES)
-        with cgutils.for_range_slice(
+        with _cgutils.for_range_slice(
             builder, arguments[2], arguments[3], step, arguments[2].type
         ) as (index, _):
             values = []

@@ -18,7 +18,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from common.config import Settings
 from common.data._torchvision import torchvision
 from common.errors import InputError
-from common.patchcore.network.cpu_trunk import CpuTrunk, fused_convolutions
+from common.patchcore.exact.onednn import convolutions
+from common.patchcore.network.cpu_trunk import CpuTrunk
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.weights import Weights, load_weights
 
@@ -74,8 +75,9 @@ class FeatureExtractor:
         stages = _build_trunk(self.space, weights)
         self.feature_dim = sum(_channels(stages[name]) for name in self.space.layers)
         self._run: Callable[[torch.Tensor], Iterator[tuple[str, torch.Tensor]]]
-        if self.device.type == "cpu" and fused_convolutions(self._dtype):
-            self._run = CpuTrunk(stages, self._dtype)
+        fused = convolutions(self._dtype) if self.device.type == "cpu" else None
+        if fused is not None:
+            self._run = CpuTrunk(stages, self._dtype, fused)
         else:
             self._stages = stages.to(self.device)
             self._run = self._run_modules
