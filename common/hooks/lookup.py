@@ -64,15 +64,14 @@ def require(hook: Hook, instance: object = None) -> Any:
 def _resolve(hook: Hook, instance: object = None) -> Any:
     """Follow a name; LookupError says what is not there."""
     path, _, own = hook.name.partition(":")
+    missing = hook.name
     try:
         found = getattr(instance, own) if own else _import(path)
         for need in hook.needs:
+            missing = f"{hook.name}.{need}"
             getattr(found, need)
     except (AttributeError, ImportError) as error:
-        missing = " ".join(str(error).split()) or hook.name
-        raise LookupError(
-            f"{_installed(hook)} lacks {hook.name} ({hook.use}): {missing}"
-        ) from error
+        raise LookupError(f"{_installed(hook)} has no {missing} ({hook.use})") from error
     return found
 
 
@@ -101,7 +100,7 @@ def _installed(hook: Hook) -> str:
     try:
         return f"{hook.library} {version(hook.library)}"
     except PackageNotFoundError:
-        return f"{hook.library} (not installed by pip)"
+        return f"{hook.library} (not installed)"
 
 
 def _versions(hook: Hook) -> str:

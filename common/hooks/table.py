@@ -48,8 +48,9 @@ def _flower(name: str, use: str, *needs: str) -> Hook:
     return Hook("flwr", f"flwr.{name}", "1.41.0", "1.41.0", use, needs=needs)
 
 
-def _numba(name: str, *needs: str) -> Hook:
-    return Hook("numba", f"numba.core.{name}", "0.68.1", "0.68.1", "vector instructions", "", needs)
+def _numba(name: str, without: str, *needs: str) -> Hook:
+    use = "vector instructions in compiled loops"
+    return Hook("numba", f"numba.core.{name}", "0.68.1", "0.68.1", use, without, needs)
 
 
 _MODULES: Final = "torch's own modules compute the features, at half the speed"
@@ -102,7 +103,8 @@ HTTP_PROTOCOL: Final = Hook(
     needs=("handle_events", "on_response_complete", "_should_upgrade"),
 )
 
-CODE_HELPERS: Final = _numba("cgutils", "alloca_once", "for_range_slice")
-CODE_CONTEXT: Final = _numba("base.BaseContext", "make_array", "get_dummy_value")
+_LOOP: Final = "a plain loop takes their place, slower"
+CODE_HELPERS: Final = _numba("cgutils", _LOOP, "alloca_once", "for_range_slice")
+CODE_CONTEXT: Final = _numba("base.BaseContext", _LOOP, "make_array", "get_dummy_value")
 
 TABLE: Final = tuple(value for value in list(globals().values()) if isinstance(value, Hook))

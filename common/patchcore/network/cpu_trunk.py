@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from common.hooks.lookup import find
+from common.hooks.table import CODE_CONTEXT
 from common.patchcore.exact.onednn import Convolutions
 
 Step = Callable[[torch.Tensor], torch.Tensor]
@@ -111,6 +113,7 @@ class _Convolution:
             and dtype == torch.float32
             and relu
             and out % 16 == into % 16 == 0
+            and find(CODE_CONTEXT) is not None
         ):
             self.winograd = _Winograd(module.weight, module.bias, fused)
         self.plain = module.weight.to(dtype)

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpx
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -53,11 +53,23 @@ class RegisteredNode:
 class Control:
     """One connection to a SuperLink's control API; see `connected`."""
 
-    def __init__(self, client: Any, address: str) -> None:
-        self._client, self._address = client, address
+    def __init__(self, address: str, authority: Path) -> None:
+        self._address = address
+        # All before the first word: half a conversation helps nobody.
         self._list_nodes = require(table.LIST_NODES)
         self._register_node = require(table.REGISTER_NODE)
         self._unregister_node = require(table.UNREGISTER_NODE)
+        version, client = require(table.CONTROL_VERSION), require(table.CONTROL_CLIENT)
+        self._client = client.from_server_address(
+            server_address=address,
+            insecure=False,
+            root_certificates=authority.read_bytes(),
+            interceptors=[version(component_name="flwr CLI")],
+        )
+
+    def close(self) -> None:
+        """End the connection."""
+        self._client.close()
 
     def nodes(self) -> list[RegisteredNode]:
         """All stations that are or ever were registered, in order of name.
@@ -123,15 +135,8 @@ def connected(address: str, authority: Path) -> Iterator[Control]:
     InputError
         If Flower's client is not what this program was tested with.
     """
-    version = require(table.CONTROL_VERSION)
-    client = require(table.CONTROL_CLIENT).from_server_address(
-        server_address=address,
-        insecure=False,
-        root_certificates=authority.read_bytes(),
-        interceptors=[version(component_name="flwr CLI")],
-    )
-    with contextlib.closing(client):
-        yield Control(client, address)
+    with contextlib.closing(Control(address, authority)) as control:
+        yield control
 
 
 def _since(status: str, activated: str, deactivated: str) -> str:
