@@ -53,7 +53,7 @@ def _numba(name: str, without: str, *needs: str) -> Hook:
     return Hook("numba", f"numba.core.{name}", "0.68.1", "0.68.1", use, without, needs)
 
 
-_MODULES: Final = "torch's own modules compute the features, at half the speed"
+_MODULES: Final = "torch's own modules compute the features, slower"
 _PLAIN: Final = "plain products in float32 take their place, slower"
 
 CONVOLUTION: Final = _torch("_convolution_pointwise", "fused convolutions on a CPU", _MODULES)
