@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from common.config import BACKBONES, Settings
 from common.data.partition import PARTITIONS
 from common.errors import InputError
-from common.patchcore.local_bank import Distances
+from common.patchcore.distances import Distances
 from common.patchcore.network.weights import expected_shapes
 from server_app.aggregation import (
     AGGREGATIONS,
