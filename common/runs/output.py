@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from common import __version__
+import common
 from common.analysis.report import write_report, write_run_plots
 from common.config import Settings
 from common.evaluation import (
@@ -209,7 +209,7 @@ def versions() -> dict[str, str]:
     """Versions that a result depends on."""
     names = ("flwr", "torch", "torchvision", "numpy")
     return {
-        "fedpatchcore": __version__,
+        "fedpatchcore": common.__version__,
         "python": platform.python_version(),
         **{name: version(name) for name in names},
     }
