@@ -19,6 +19,10 @@ from common.errors import InputError
 
 Value = str | int | float | bool
 
+NAMED_WEIGHTS: Final = ("auto", "imagenet", "random")
+"""Values of `weights` that are no path."""
+PATH_KEYS: Final = ("data-root", "output-dir")
+"""Settings that name a folder of this machine and never change a result."""
 _SMALLEST_IMAGE: Final = 32
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
@@ -204,7 +208,7 @@ class Settings:
     def absolute(self) -> Settings:
         """Return a copy whose paths do not depend on the working directory of another process."""
         weights = self.weights
-        if weights not in ("auto", "imagenet", "random"):
+        if weights not in NAMED_WEIGHTS:
             weights = str(Path(weights).expanduser().resolve())
         data_root = str(Path(self.data_root).expanduser().resolve()) if self.data_root else ""
         output_dir = str(Path(self.output_dir).expanduser().resolve())

@@ -13,11 +13,12 @@ from flwr.superlink.grid import HttpGrid
 from common.config import Settings
 from common.errors import FedPatchCoreError
 from common.patchcore.names import check_names
+from common.runs.flower_run import LOG_PREFIX
 from server_app.careful_grid import CarefulGrid, be_patient
 from server_app.registry import read_registry
 from server_app.run_writer import write_outcome
 from server_app.server_evaluation import ServerEvaluation
-from server_app.strategy import LOG_PREFIX, FederatedCoreset
+from server_app.strategy import FederatedCoreset
 
 app = ServerApp()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
@@ -31,6 +31,7 @@ from common.protocol.messages import (
 )
 from common.protocol.records import BANK, COUNTS, MalformedReplyError, select_prefix, take_arrays
 from common.protocol.wire_rows import from_wire, row_dtype, settle, to_wire
+from common.runs.flower_run import LOG_PREFIX
 from server_app.admission import Admission
 from server_app.aggregation import AGGREGATIONS, as_rows, joined, owners_of
 from server_app.checks import (
@@ -46,8 +47,6 @@ from server_app.registry import Registry
 from server_app.roster import Roster, feature_dim
 
 Rows = NDArray[Any]
-
-LOG_PREFIX: Final = "[fedpatchcore]"
 
 
 class FederatedCoreset(Strategy):

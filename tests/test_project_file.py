@@ -68,6 +68,33 @@ def test_the_version_is_the_project_files_wherever_the_package_lies(tmp_path: Pa
     assert answer.stdout.strip() == "7.8.9"
 
 
+MEANT_APART: dict[str, str] = {
+    "FORMAT": "each kind of file counts its own versions",
+    "LOG": "a logger is found by its name",
+    "ORDER": "severities of two commands",
+    "PIECE": "two tuning values that happen to be equal",
+    "PLAIN_WORK": "two tuning values that happen to be equal",
+    "QUERIES": "two tuning values that happen to be equal",
+    "SMALLEST": "what is drawn, and what is warned of",
+}
+"""Constants of one name and one value in two files -> why that is right."""
+
+
+def test_each_shared_constant_has_one_place() -> None:
+    places: dict[tuple[str, str], list[str]] = {}
+    for path in sorted(file for name in PACKAGES for file in (ROOT / name).rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            target = node.targets[0] if isinstance(node, ast.Assign) else None
+            if isinstance(node, ast.AnnAssign):
+                target = node.target
+            if isinstance(target, ast.Name) and target.id.isupper() and node.value is not None:
+                key = target.id.lstrip("_"), ast.unparse(node.value)
+                places.setdefault(key, []).append(str(path.relative_to(ROOT)))
+    twice = {key: found for key, found in places.items() if len(found) > 1}
+    assert not {key: found for key, found in twice.items() if key[0] not in MEANT_APART}
+    assert {name for name, _ in twice} == set(MEANT_APART)
+
+
 def test_no_module_repeats_the_version() -> None:
     for path in (file for name in PACKAGES for file in (ROOT / name).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -26,14 +26,12 @@ from common.patchcore.memory_bank import MemoryBank
 from common.patchcore.model_store import SHARED, SavedModel, StationCalibration
 from common.patchcore.names import check_names
 from common.patchcore.network.backbone import FeatureExtractor
-from common.patchcore.network.feature_cache import FeatureCache
+from common.patchcore.network.feature_cache import UNLIMITED_BYTES, FeatureCache
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.features import FeatureSource
 from common.patchcore.network.inputs import as_inputs
 from common.patchcore.network.weights import load_weights, random_seed, resolve_auto
 from common.protocol.wire_rows import row_dtype, settle
-
-_SPILL_LIMIT = 2**50
 
 
 @dataclass(frozen=True)
@@ -183,7 +181,7 @@ class PatchCore:
         with tempfile.TemporaryDirectory(prefix="fedpatchcore-") as spill:
             source = FeatureSource(
                 self.extractor,
-                FeatureCache(Path(spill), _SPILL_LIMIT),
+                FeatureCache(Path(spill), UNLIMITED_BYTES),
                 settings.batch_size,
                 settings.num_workers,
             )

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import yaml
 
-from common.config import Settings
+from common.config import NAMED_WEIGHTS, Settings
 from common.data.partition import PARTITIONS
 from common.errors import InputError
 from common.patchcore.names import check_names
@@ -208,7 +208,7 @@ def _settings(content: Any, folder: Path) -> Settings:
         if key in _TAKEN:
             raise InputError(f"settings: {key} does not belong here; {_TAKEN[key]}")
     settings = check_names(Settings.from_run_config({str(k): v for k, v in content.items()}))
-    if settings.weights not in ("auto", "imagenet", "random"):
+    if settings.weights not in NAMED_WEIGHTS:
         weights = (folder / Path(settings.weights).expanduser()).resolve()
         settings = settings.with_(weights=str(weights))
     return settings
