@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from common.config import Settings, Value
+from common.config import NAMED_WEIGHTS, Settings, Value
 from common.data.demo_data import demo_data
 from common.data.holdout import split_holdout
 from common.data.layout import DataIndex, Sample, index_data
 from common.data.partition import make_partition
 from common.errors import InputError
+from common.patchcore.names import check_names
 from common.patchcore.network.weights import resolve_auto
-from common.paths import cache_root
+from common.paths import DEFAULT_CACHE_GB, cache_root
 from common.protocol.messages import STATION_PATTERN
 
-DEFAULT_CACHE_GB: Final = 20.0
 NODE_KEYS: Final = frozenset(
     {"station", "data-root", "weights", "cache-dir", "cache-limit-gb", "device", "batch-size"}
     | {"partition-id", "num-partitions"}
@@ -75,7 +75,7 @@ def open_station(node: Mapping[str, Value], run_config: Mapping[str, Value]) -> 
     InputError
         If the node config or the images cannot be used.
     """
-    settings = Settings.from_run_config(run_config)
+    settings = check_names(Settings.from_run_config(run_config))
     if "station" in node:
         return _open_real(node, settings)
     if "partition-id" in node and "num-partitions" in node:
@@ -107,7 +107,7 @@ def _open_real(node: Mapping[str, Value], settings: Settings) -> Station:
     weights = str(node.get("weights", ""))
     if not weights:
         weights = settings.weights
-        if weights not in ("auto", "imagenet", "random"):
+        if weights not in NAMED_WEIGHTS:
             notices.append("the run's weights path is ignored: nothing names a file on a station")
             weights = "auto"
     own: dict[str, Value] = {"data-root": str(node["data-root"]), "weights": weights}

@@ -7,6 +7,15 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
+
+RUNS_VARIABLE: Final = "FEDPATCHCORE_RUNS"
+"""Names the server's folder of runs on a real plant; else `DEFAULT_RUNS`."""
+DEFAULT_RUNS: Final = "~/.fedpatchcore/runs"
+STATIONS_VARIABLE: Final = "FEDPATCHCORE_STATIONS"
+"""Names the server's folder of the stations' keys."""
+DEFAULT_CACHE_GB: Final = 20.0
+"""GiB that a station's cache may grow to, where its file or node config says nothing else."""
 
 
 def cache_root() -> Path:

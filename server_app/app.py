@@ -13,11 +13,13 @@ from common.config import Settings
 from common.errors import FedPatchCoreError
 from common.hooks.lookup import require
 from common.hooks.table import HTTP_GRID
+from common.patchcore.names import check_names
+from common.runs.flower_run import LOG_PREFIX
 from server_app.careful_grid import CarefulGrid, be_patient
 from server_app.registry import read_registry
 from server_app.run_writer import write_outcome
 from server_app.server_evaluation import ServerEvaluation
-from server_app.strategy import LOG_PREFIX, FederatedCoreset
+from server_app.strategy import FederatedCoreset
 
 app = ServerApp()
 
@@ -41,7 +43,7 @@ def main(grid: Grid, context: Context) -> None:
 
 def _run(grid: Grid, context: Context) -> None:
     started = datetime.now(UTC)
-    settings = Settings.from_run_config(context.run_config)
+    settings = check_names(Settings.from_run_config(context.run_config))
     # SuperNodes are reached over the network; a simulation's grid lives in this process.
     deployed = isinstance(grid, require(HTTP_GRID))
     strategy = FederatedCoreset(settings)

@@ -7,13 +7,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from common.errors import InputError
+from common.paths import STATIONS_VARIABLE
 from common.plant.keys.station_keys import fingerprint, flower_fingerprint, read_public_key
 from common.protocol.messages import STATION_PATTERN
-
-STATIONS_VARIABLE: Final = "FEDPATCHCORE_STATIONS"
 
 
 @dataclass(frozen=True)

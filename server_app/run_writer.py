@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from common.config import Settings
 from common.evaluation import (
@@ -14,14 +14,13 @@ from common.evaluation import (
     calibrate_threshold,
     report_calibration,
 )
-from common.patchcore.local_bank import Distances
+from common.patchcore.distances import Distances
 from common.patchcore.model_store import SavedModel, StationCalibration
+from common.paths import DEFAULT_RUNS, RUNS_VARIABLE
 from common.protocol.messages import without_paths
 from common.runs.output import CategoryResult, RunRecord, threshold_facts, write_run
 from server_app.outcome import Outcome
 from server_app.roster import Participant
-
-RUNS_VARIABLE: Final = "FEDPATCHCORE_RUNS"
 
 
 def run_folder(settings: Settings, run_id: int, deployed: bool) -> Path:
@@ -32,7 +31,7 @@ def run_folder(settings: Settings, run_id: int, deployed: bool) -> Path:
     `$FEDPATCHCORE_RUNS/<run-id>`, by default below `~/.fedpatchcore/runs`.
     """
     if deployed:
-        chosen = os.environ.get(RUNS_VARIABLE) or "~/.fedpatchcore/runs"
+        chosen = os.environ.get(RUNS_VARIABLE) or DEFAULT_RUNS
         return Path(chosen).expanduser() / str(run_id)
     return Path(settings.output_dir).expanduser().resolve()
 

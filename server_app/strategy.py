@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from common.config import Settings
 from common.errors import RunError
 from common.evaluation import EvaluationCounts, StationScores
-from common.patchcore.local_bank import Distances
+from common.patchcore.distances import Distances
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.row_format import row_dtype, settle
 from common.protocol.messages import (
@@ -32,6 +32,7 @@ from common.protocol.messages import (
 )
 from common.protocol.records import BANK, COUNTS, MalformedReplyError, select_prefix, take_arrays
 from common.protocol.wire_rows import from_wire, to_wire
+from common.runs.flower_run import LOG_PREFIX
 from server_app.admission import Admission
 from server_app.aggregation import AGGREGATIONS, as_rows, joined, owners_of
 from server_app.checks import (
@@ -47,8 +48,6 @@ from server_app.registry import Registry
 from server_app.roster import Roster, feature_dim
 
 Rows = NDArray[Any]
-
-LOG_PREFIX: Final = "[fedpatchcore]"
 
 
 class FederatedCoreset(Strategy):

@@ -12,7 +12,7 @@ import click
 import typer
 from rich.console import Console
 
-from common import __version__
+import common
 from common.cli import (
     check,
     data,
@@ -42,7 +42,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        console.print(f"fedpatchcore {__version__}", highlight=False)
+        console.print(f"fedpatchcore {common.__version__}", highlight=False)
         raise typer.Exit
 
 

@@ -29,13 +29,12 @@ def auc_roc(labels: ArrayLike, scores: ArrayLike) -> float:
 
     Notes
     -----
-    O(n log n). Pairs are counted in integers, so only the last division rounds.
+    O(n log n). Pairs are counted in whole numbers (scikit-learn's `roc_auc_score` adds up quotients
+    instead), so only the last division rounds.
     """
-    good, defective = _split(labels, scores)
-    below = np.searchsorted(good, defective, side="left")
-    up_to = np.searchsorted(good, defective, side="right")
-    half_pairs = int(below.sum()) + int(up_to.sum())
-    return half_pairs / (2 * good.size * defective.size)
+    false_positives, true_positives = _retrieved(labels, scores)
+    pairs = np.trapezoid(true_positives, false_positives)
+    return float(pairs / (true_positives[-1] * false_positives[-1]))
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -49,12 +48,13 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
         The sum over thresholds of (recall gained) x (precision there), without interpolation;
         images with equal scores are retrieved together.
     """
-    good, defective = _split(labels, scores)
-    levels, gained = np.unique(defective, return_counts=True)
-    true_positives = defective.size - np.searchsorted(defective, levels, side="left")
-    false_positives = good.size - np.searchsorted(good, levels, side="left")
-    precision = true_positives / (true_positives + false_positives)
-    return float((gained * precision).sum() / defective.size)
+    false_positives, true_positives = _retrieved(labels, scores)
+    gained = np.diff(true_positives)
+    some = gained > 0
+    found = true_positives[1:][some]
+    precision = found / (found + false_positives[1:][some])
+    # From the lowest score up: sums of floats depend on their order, and figures are kept.
+    return float((gained[some] * precision)[::-1].sum() / found[-1])
 
 
 def tpr_at_tnr(labels: ArrayLike, scores: ArrayLike, tnr: float) -> float:
@@ -80,18 +80,16 @@ def tpr_at_tnr(labels: ArrayLike, scores: ArrayLike, tnr: float) -> float:
     """
     if not 0 <= tnr <= 1:
         raise ValueError(f"tnr is {tnr}, expected a share between 0 and 1")
-    good, defective = _split(labels, scores)
+    false_positives, true_positives = _retrieved(labels, scores)
     # 1 - 0.9 is a little less than 0.1: without the slack, 1 of 10 would not be allowed.
-    allowed = int(np.floor((1 - tnr) * good.size + 1e-9))
-    if allowed >= good.size:
-        return 1.0
-    threshold = good[good.size - 1 - allowed]
-    found = defective.size - int(np.searchsorted(defective, threshold, side="right"))
-    return found / defective.size
+    allowed = np.floor((1 - tnr) * false_positives[-1] + 1e-9)
+    return float(true_positives[false_positives <= allowed][-1] / true_positives[-1])
 
 
-def _split(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sorted scores of the good and of the defective images."""
+def _retrieved(
+    labels: ArrayLike, scores: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Good and defective images at or above each threshold, from none to all; whole numbers."""
     label_array = np.asarray(labels)
     score_array = np.asarray(scores, dtype=np.float64)
     if label_array.ndim != 1 or label_array.shape != score_array.shape:
@@ -108,4 +106,9 @@ def _split(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], N
         raise ValueError("no defective images")
     if defective.all():
         raise ValueError("no good images")
-    return np.sort(score_array[~defective]), np.sort(score_array[defective])
+    from sklearn.metrics import confusion_matrix_at_thresholds  # most processes need no scores
+
+    _, false_positives, _, true_positives, _ = confusion_matrix_at_thresholds(
+        defective, score_array
+    )
+    return np.append(0.0, false_positives), np.append(0.0, true_positives)

@@ -15,16 +15,16 @@ import numpy as np
 
 from common.errors import InputError
 from common.patchcore import PatchCore
-from common.patchcore.local_bank import Distances, build_local_bank, covering_radius
+from common.patchcore.distances import Distances
+from common.patchcore.local_bank import build_local_bank, covering_radius
 from common.patchcore.model_folder import recover_model, remove_model
 from common.patchcore.model_store import SavedModel
-from common.patchcore.network.feature_cache import FeatureCache
+from common.patchcore.network.feature_cache import UNLIMITED_BYTES, FeatureCache
 from common.patchcore.network.features import FeatureSource
 from common.patchcore.network.inputs import ImageInput
 
 Progress = Callable[[int, int], None]
 
-_SPILL_LIMIT = 2**50
 GROWTH = 0.1
 """By default a bank grows by at most this share of its rows in one go."""
 
@@ -169,7 +169,7 @@ def add_images(
         # Features are needed up to three times; on disk they need no memory and are computed once.
         source = FeatureSource(
             model.extractor,
-            FeatureCache(Path(spill), _SPILL_LIMIT),
+            FeatureCache(Path(spill), UNLIMITED_BYTES),
             model.settings.batch_size,
             model.settings.num_workers,
         )

@@ -14,9 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from common import __version__
+import common
 from common.analysis.report import write_report, write_run_plots
-from common.config import Settings
+from common.config import NAMED_WEIGHTS, PATH_KEYS, Settings
 from common.evaluation import (
     CalibrationReport,
     Threshold,
@@ -30,8 +30,6 @@ from common.patchcore.model_store import SavedModel
 from common.patchcore.network.feature_space import FeatureSpace
 
 FORMAT: Final = 1
-_PATH_KEYS: Final = ("data-root", "output-dir")
-_NAMED_WEIGHTS: Final = ("auto", "imagenet", "random")
 
 
 @dataclass(frozen=True)
@@ -129,8 +127,8 @@ class RunRecord:
     def _shown_settings(self) -> dict[str, Any]:
         shown: dict[str, Any] = dict(self.settings.to_run_config())
         if self.hide_paths:
-            shown.update(dict.fromkeys(_PATH_KEYS, ""))
-            if shown["weights"] not in _NAMED_WEIGHTS:
+            shown.update(dict.fromkeys(PATH_KEYS, ""))
+            if shown["weights"] not in NAMED_WEIGHTS:
                 shown["weights"] = "auto"
         return shown
 
@@ -209,7 +207,7 @@ def versions() -> dict[str, str]:
     """Versions that a result depends on."""
     names = ("flwr", "torch", "torchvision", "numpy")
     return {
-        "fedpatchcore": __version__,
+        "fedpatchcore": common.__version__,
         "python": platform.python_version(),
         **{name: version(name) for name in names},
     }

@@ -9,6 +9,7 @@ import pandas as pd
 
 from common.data.layout import DataIndex, Sample
 from common.patchcore import PatchCore
+from common.patchcore.model_store import SHARED
 from common.patchcore.network.feature_cache import FeatureCache
 from common.paths import cache_root
 from common.runs.baseline import CACHE_BYTES
@@ -58,7 +59,7 @@ def score_table(runs: Mapping[str, Path], index: DataIndex, per_type: int = 1) -
     )
     for name, folder in runs.items():
         model = PatchCore.load(folder, cache=cache)
-        known = [one for one in samples if one.category in model.banks or "shared" in model.banks]
+        known = [one for one in samples if one.category in model.banks or SHARED in model.banks]
         scores = {one.path: model.predict_single(one.path, one.category).score for one in known}
         table[name] = [scores.get(one.path) for one in samples]
     return table

@@ -16,7 +16,8 @@ from flwr.cli.supernode.register import try_load_public_key
 from flwr.proto.node_pb2 import NodeInfo
 
 from common.errors import InputError
-from server_app.registry import STATIONS_VARIABLE, Member, read_registry
+from common.paths import STATIONS_VARIABLE
+from server_app.registry import Member, read_registry
 
 
 def write_key(path: Path, key: ec.EllipticCurvePublicKey | None = None) -> Path:

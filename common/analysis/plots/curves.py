@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -24,8 +23,7 @@ from common.analysis.plots.style import (
     value_axis,
 )
 from common.analysis.runs import Curve
-
-FPR_LIMITS: Final = (0.01, 0.05, 0.1, 0.3, 1.0)
+from common.evaluation.curve import FPR_LIMITS
 
 
 @styled

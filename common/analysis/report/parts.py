@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from common.analysis.plots.style import to_svg
@@ -63,7 +62,7 @@ class HtmlTable:
 class Picture:
     """A figure of the page: SVG that follows light and dark, with its caption."""
 
-    svg: Markup
+    svg: str
     caption: str
     wide: bool = False
 
@@ -121,4 +120,4 @@ def frame_table(
 
 def picture(figure: Figure, name: str, caption: str, *, wide: bool = False) -> Picture:
     """Draw a figure into the page; `name` makes its ids unique, the caption describes it."""
-    return Picture(Markup(to_svg(figure, name, caption)), caption, wide)
+    return Picture(to_svg(figure, name, caption), caption, wide)

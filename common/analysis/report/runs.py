@@ -11,11 +11,9 @@ from typing import Any, Final
 from common.analysis import wording
 from common.analysis.report.parts import HtmlTable, number_cell, text_cell
 from common.analysis.runs import Run
-from common.config import Settings
+from common.config import NAMED_WEIGHTS, PATH_KEYS, Settings
 
 STEPS: Final = ("survey", "build_bank", "aggregate", "score", "write", "total")
-_PATHS: Final = ("data-root", "output-dir")
-_NAMED_WEIGHTS: Final = ("auto", "imagenet", "random")
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ def settings_table(runs: Sequence[Run]) -> HtmlTable | None:
 def shown_setting(run: Run, key: str) -> str:
     """A setting as the page may show it: of a path only its last part, of real stations none."""
     value = run.settings.get(key, "")
-    if key not in _PATHS and not (key == "weights" and value not in _NAMED_WEIGHTS):
+    if key not in PATH_KEYS and not (key == "weights" and value not in NAMED_WEIGHTS):
         return wording.printable(value)
     if run.real_stations:
         return "not shown (real stations)"
@@ -162,7 +160,7 @@ def repeat_commands(runs: Sequence[Run]) -> list[tuple[str, str]]:
 def _command(run: Run) -> str:
     """One command with every setting that is not the default."""
     defaults = Settings().to_run_config()
-    left_out = {*_PATHS, "partition"}
+    left_out = {*PATH_KEYS, "partition"}
     if run.method == "centralized":
         # Its command makes a bank for each category; its hold-out is that of the partition.
         defaults["bank-scope"] = "category"
@@ -172,7 +170,7 @@ def _command(run: Run) -> str:
         for key, value in run.settings.items()
         if key not in left_out and value != defaults.get(key)
     }
-    if "weights" in changed and changed["weights"] not in _NAMED_WEIGHTS:
+    if "weights" in changed and changed["weights"] not in NAMED_WEIGHTS:
         changed["weights"] = "WEIGHTS_FILE"
     if run.method == "federated":
         pairs = " ".join(f"{key}={_toml(value)}" for key, value in changed.items())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from common.analysis.report.assets import CSS, JAVASCRIPT
 
@@ -20,7 +19,7 @@ _MACROS: Final = """
 {{- key_of(cell) }}>{{ cell.text }}</td>
 {%- endmacro %}
 {%- macro row_of(row, columns) -%}
-<tr><th scope="row"{{ key_of(row[0]) }}>{{ row[0].text|breakable }}</th>
+<tr><th scope="row"{{ key_of(row[0]) }}>{{ row[0].text|replace('_', '_<wbr>'|safe) }}</th>
 {%- for cell in row[1:] %}{{ cell_of(cell, columns[loop.index][1]) }}{% endfor %}</tr>
 {% endmacro %}
 {%- macro show_table(table) %}
@@ -47,7 +46,8 @@ _MACROS: Final = """
 {%- endmacro %}
 {%- macro show_pictures(pictures, class='') %}
 {%- if pictures %}<div class="pictures {{ class }}">
-{% for one in pictures %}<figure>{{ one.svg }}<figcaption>{{ one.caption }}</figcaption></figure>
+{% for one in pictures -%}
+<figure>{{ one.svg|safe }}<figcaption>{{ one.caption }}</figcaption></figure>
 {% endfor %}</div>{% endif %}
 {%- endmacro %}
 """
@@ -60,7 +60,7 @@ _PAGE: Final = """<!doctype html>
 <meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:">
 <title>{{ title }}</title>
-<style>{{ css }}</style>
+<style>{{ css|safe }}</style>
 </head>
 <body>
 <header>
@@ -201,7 +201,7 @@ better.</dd>
 </dl></section>
 </main>
 <footer>{{ made }}</footer>
-<script>{{ javascript }}</script>
+<script>{{ javascript|safe }}</script>
 </body>
 </html>
 """
@@ -223,12 +223,6 @@ def render_page(context: dict[str, object]) -> str:
     environment = Environment(  # autoescape: names and reasons come from stations
         autoescape=True, undefined=StrictUndefined, trim_blocks=False, lstrip_blocks=True
     )
-    environment.filters["breakable"] = _breakable
     template = environment.from_string(_MACROS + _PAGE)
-    page = template.render(css=Markup(CSS), javascript=Markup(JAVASCRIPT), **context)
+    page = template.render(css=CSS, javascript=JAVASCRIPT, **context)
     return page.lstrip()
-
-
-def _breakable(text: str) -> Markup:
-    """Escape a name and let it break after its underscores: columns are narrow on a phone."""
-    return Markup("_<wbr>").join(text.split("_"))

@@ -19,6 +19,7 @@ from torch import nn
 from common.hooks.lookup import find
 from common.hooks.table import CODE_CONTEXT
 from common.patchcore.exact.onednn import Convolutions
+from common.patchcore.network.architectures import STEM
 
 Step = Callable[[torch.Tensor], torch.Tensor]
 
@@ -39,7 +40,7 @@ class CpuTrunk:
     Parameters
     ----------
     stages : ModuleDict
-        `stem` and layers of a torchvision ResNet, batch normalization folded, channels-last,
+        Stem and layers of a torchvision ResNet, batch normalization folded, channels-last,
         float32.
     dtype : torch.dtype
         float32 or bfloat16: of weights and activations.
@@ -49,10 +50,10 @@ class CpuTrunk:
 
     def __init__(self, stages: nn.ModuleDict, dtype: torch.dtype, fused: Convolutions) -> None:
         self.dtype = dtype
-        first, pool = stages["stem"].get_submodule("0"), stages["stem"].get_submodule("3")
-        self._stages: dict[str, list[Step]] = {"stem": [_Convolution(first, dtype, fused), pool]}
+        first, pool = (stages[STEM].get_submodule(name) for name in ("conv1", "maxpool"))
+        self._stages: dict[str, list[Step]] = {STEM: [_Convolution(first, dtype, fused), pool]}
         for name, layer in stages.items():
-            if name != "stem":
+            if name != STEM:
                 self._stages[name] = [_Block(block, dtype, fused) for block in layer.children()]
 
     def rest(self) -> None:

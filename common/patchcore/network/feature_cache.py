@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 KEEP_FREE_BYTES = 2 * 2**30
+UNLIMITED_BYTES = 2**50  # of a temporary cache: the disk is its limit
 _ABANDONED_SECONDS = 3600.0
 _HEADER_BYTES = 128  # of a small .npy file
 _TRAILER = struct.Struct("<8sI")  # behind the array: a mark and the CRC-32 of all before it

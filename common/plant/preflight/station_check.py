@@ -6,14 +6,14 @@ import datetime as dt
 from pathlib import Path
 
 from common.check import CheckOptions
-from common.config import Settings
+from common.config import NAMED_WEIGHTS, Settings
 from common.plant.preflight.connection import SECONDS
 from common.plant.preflight.credentials import check_authority, check_key
 from common.plant.preflight.data import check_data, check_weights, weigh
 from common.plant.preflight.findings import Preflight
 from common.plant.preflight.machine import check_cache, check_disk, check_memory
 from common.plant.preflight.server import check_gateway
-from common.plant.station.station_file import WEIGHT_WORDS, StationFile, read_station_file
+from common.plant.station.station_file import StationFile, read_station_file
 
 
 def check_station(
@@ -84,7 +84,7 @@ def _check_work(
 def _own(file: StationFile, settings: Settings) -> Settings:
     """The run's settings, with what the station decides for itself in place."""
     # As a station does it: no run names a file there.
-    weights = settings.weights if settings.weights in WEIGHT_WORDS else "auto"
+    weights = settings.weights if settings.weights in NAMED_WEIGHTS else "auto"
     return settings.with_(
         data_root=str(file.data_root),
         weights=file.weights or weights,

@@ -8,14 +8,12 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from common.errors import InputError, RunError
+from common.paths import RUNS_VARIABLE, STATIONS_VARIABLE
 from common.plant.keys.certificates import read_certificate, read_private_key, same_key, signed_by
 from common.runs.processes import flower_environment, tool
-
-RUNS_VARIABLE: Final = "FEDPATCHCORE_RUNS"
-STATIONS_VARIABLE: Final = "FEDPATCHCORE_STATIONS"
 
 
 @dataclass(frozen=True)

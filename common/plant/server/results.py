@@ -7,12 +7,9 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Final
 
 from common.errors import InputError, RunError
-from common.plant.server.daemons import RUNS_VARIABLE
-
-DEFAULT_RUNS: Final = "~/.fedpatchcore/runs"
+from common.paths import DEFAULT_RUNS, RUNS_VARIABLE
 
 
 def runs_folder(chosen: Path | None = None) -> Path:

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from common.config import Settings, Value
+from common.config import NAMED_WEIGHTS, Settings, Value
 from common.errors import InputError
+from common.paths import DEFAULT_CACHE_GB
 from common.protocol.messages import STATION_PATTERN
 
-DEFAULT_CACHE_GB: Final = 20.0
-WEIGHT_WORDS: Final = ("auto", "imagenet", "random")
 _TOP_KEYS: Final = (
     "station",
     "data-root",
@@ -223,7 +222,7 @@ def _settings(path: Path, table: dict[str, Any]) -> Settings:
 def _weights(path: Path, table: dict[str, Any]) -> str:
     if "weights" not in table:
         return ""
-    if table["weights"] in WEIGHT_WORDS:
+    if table["weights"] in NAMED_WEIGHTS:
         return str(table["weights"])
     return str(_path(path, table, "weights", "auto, imagenet, random or the path of a file"))
 

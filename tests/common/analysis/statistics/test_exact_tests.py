@@ -63,12 +63,32 @@ def test_wilcoxon_with_ties_and_zeros_equals_scipys_permutations(values):
     statistic, p_value = wilcoxon_p_value(values)
     assert statistic == pytest.approx(found.statistic)
     assert p_value == pytest.approx(found.pvalue)
+    # Mid-ranks are multiples of a half, so ten of them are whole.
+    ranks = np.sign(nonzero) * stats.rankdata(np.abs(nonzero))
+    assert p_value == pytest.approx(enumerated(ranks))
+
+
+def test_more_tied_pairs_than_are_enumerated_are_drawn_the_same_every_time():
+    values = np.round(np.random.default_rng(4).normal(0.35, 1.0, size=40), 1)
+    statistic, p_value = wilcoxon_p_value(values)
+    assert (statistic, p_value) == wilcoxon_p_value(values)
+    assert p_value != wilcoxon_p_value(values, seed=43)[1]
+    approximate = stats.wilcoxon(values[values != 0], method="asymptotic")
+    assert statistic == approximate.statistic
+    assert p_value == pytest.approx(approximate.pvalue, abs=0.01)
 
 
 def test_six_differences_of_one_sign_give_two_in_sixty_four():
     values = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
     assert wilcoxon_p_value(values) == (0.0, pytest.approx(2 / 64))
     assert sign_flip_p_value(values) == pytest.approx(2 / 64)
+
+
+def test_sums_that_are_equal_on_paper_are_equal():
+    # 0.1 - 0.6 + 0.8 - 0.3 is 5.6e-17 in floats and 0 on paper: no pattern is nearer to zero.
+    values = np.array([0.1, -0.6, 0.8, -0.3])
+    assert values.sum() != 0
+    assert sign_flip_p_value(values) == 1.0
 
 
 def test_all_zero_is_p_one():

@@ -144,6 +144,21 @@ def test_intervals_are_seeded_ordered_and_hold_the_estimate():
     assert effect.d_z_interval[0] < effect.d_z < effect.d_z_interval[1]
 
 
+def test_interval_is_that_of_drawing_pairs_by_hand():
+    rng = np.random.default_rng(5)
+    theirs = rng.random(9)
+    ours = theirs + rng.normal(0.02, 0.05, 9)
+    draws = np.random.default_rng(7).integers(9, size=(10_000, 9))
+    # Slow twin: one resample after the other, the same categories of both methods.
+    sizes = []
+    for chosen in draws:
+        differences = (ours - theirs)[chosen]
+        if np.ptp(differences) > 1e-9:
+            sizes.append(differences.mean() / differences.std(ddof=1))
+    expected = np.percentile(sizes, [2.5, 97.5])
+    assert effect_size(ours, theirs, seed=7).d_z_interval == pytest.approx(tuple(expected))
+
+
 def test_two_categories_have_no_interval():
     effect = effect_size(np.array([0.5, 0.9]), np.array([0.4, 0.6]))
     assert effect.d_z is not None
