@@ -20,10 +20,23 @@ class AnomalyScorer:
     Parameters
     ----------
     bank : MemoryBank
+        What is normal.
     image_size : int
         The feature space's: at which scale the network saw the image.
     percentile : float, optional
-        The image score is this percentile of the map; None for its maximum.
+        The image score is this percentile of the map, from 0 to 100; None for its maximum.
+
+    Examples
+    --------
+    Every patch lies at a distance of 5 from the only row, and so does every pixel.
+
+    >>> import numpy as np
+    >>> from common.patchcore import AnomalyScorer, MemoryBank
+    >>> scorer = AnomalyScorer(MemoryBank(np.zeros((1, 2), dtype=np.float32)))
+    >>> features = np.full((2, 3, 2), [3, 4], dtype=np.float32)  # 2 x 3 patches
+    >>> anomaly_map = scorer.anomaly_map(features, (16, 24))
+    >>> anomaly_map.shape, scorer.image_score(anomaly_map)
+    ((16, 24), 5.0)
     """
 
     def __init__(
@@ -38,8 +51,10 @@ class AnomalyScorer:
 
         Parameters
         ----------
-        features : array of shape (rows, columns, d)
+        features : array of shape (rows, columns, d), float16 or float32
+            Of one image.
         file_size : (height, width)
+            In pixels.
 
         Returns
         -------
