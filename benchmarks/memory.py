@@ -32,7 +32,8 @@ from PIL import Image
 
 from benchmarks._bench import finish, machine
 from common.config import Settings
-from common.patchcore.local_bank import Distances, build_local_bank
+from common.patchcore.distances import Distances
+from common.patchcore.local_bank import build_local_bank
 from common.patchcore.network.backbone import FeatureExtractor
 from common.patchcore.network.feature_cache import FeatureCache
 from common.patchcore.network.feature_space import FeatureSpace

@@ -14,6 +14,7 @@ from common.data.holdout import split_holdout
 from common.data.layout import DataIndex, Sample, index_data
 from common.data.partition import make_partition
 from common.errors import InputError
+from common.patchcore.names import check_names
 from common.patchcore.network.weights import resolve_auto
 from common.paths import cache_root
 from common.protocol.messages import STATION_PATTERN
@@ -75,7 +76,7 @@ def open_station(node: Mapping[str, Value], run_config: Mapping[str, Value]) -> 
     InputError
         If the node config or the images cannot be used.
     """
-    settings = Settings.from_run_config(run_config)
+    settings = check_names(Settings.from_run_config(run_config))
     if "station" in node:
         return _open_real(node, settings)
     if "partition-id" in node and "num-partitions" in node:

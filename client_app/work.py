@@ -23,7 +23,8 @@ from common.errors import InputError, NoImagesError
 from common.evaluation import EvaluationCounts
 from common.evaluation.judge import evaluate_samples
 from common.patchcore import FeatureExtractor, PatchCore
-from common.patchcore.local_bank import Distances, LocalBank, build_local_bank, covering_radius
+from common.patchcore.distances import Distances
+from common.patchcore.local_bank import LocalBank, build_local_bank, covering_radius
 from common.patchcore.model_store import SHARED
 from common.patchcore.network.feature_cache import FeatureCache
 from common.patchcore.network.feature_space import FeatureSpace

@@ -1,7 +1,9 @@
 """Settings of a run: one validated dataclass, the same on the command line, server and stations.
 
 The defaults stand in `[tool.flwr.app.config]` of `pyproject.toml` too, because Flower refuses keys
-that are not listed there; a test keeps the two equal.
+that are not listed there; a test keeps the two equal. Names that stand for code (partition,
+backbone and its layers, aggregation, image score) are checked against their tables by
+`common.patchcore.names.check_names`.
 """
 
 from __future__ import annotations
@@ -17,16 +19,11 @@ from common.errors import InputError
 
 Value = str | int | float | bool
 
-BACKBONES: Final = ("wide_resnet50_2", "resnet18", "resnet34", "resnet50", "resnet101")
-LAYERS: Final = ("layer1", "layer2", "layer3", "layer4")
 _SMALLEST_IMAGE: Final = 32
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
-    "partition": ("iid", "category", "dirichlet"),
-    "backbone": BACKBONES,
     "precision": ("float32", "bfloat16"),
     "bank_scope": ("shared", "category"),
-    "aggregation": ("federated_coreset", "diversity_preserving", "concatenate"),
     "wire_dtype": ("float16", "float32", "int8"),
     "evaluation": ("stations", "server"),
 }
@@ -143,43 +140,24 @@ class Settings:
             object.__setattr__(self, field.name, value)
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise _refused(_key(name), getattr(self, name), "one of " + ", ".join(allowed))
+                raise refused(_key(name), getattr(self, name), "one of " + ", ".join(allowed))
         for name, (low, high) in _RANGES.items():
             if not low <= getattr(self, name) <= high:
-                raise _refused(_key(name), getattr(self, name), f"a number from {low} to {high}")
+                raise refused(_key(name), getattr(self, name), f"a number from {low} to {high}")
         for key in ("weights", "output_dir"):
             if not getattr(self, key).strip():
-                raise _refused(_key(key), getattr(self, key), "a name or a path")
+                raise refused(_key(key), getattr(self, key), "a name or a path")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device, re.ASCII):
-            raise _refused("device", self.device, "auto, cpu, cuda or cuda:N")
-        names = list(self.layer_names)
-        if not names or not set(names) <= set(LAYERS) or names != sorted(set(names)):
-            expected = f"some of {', '.join(LAYERS)}, from shallow to deep, as layer2,layer3"
-            raise _refused("layers", self.layers, expected)
+            raise refused("device", self.device, "auto, cpu, cuda or cuda:N")
         if self.neighborhood_size % 2 == 0:
-            raise _refused("neighborhood-size", self.neighborhood_size, "an odd number")
+            raise refused("neighborhood-size", self.neighborhood_size, "an odd number")
         if 0 < self.image_size < _SMALLEST_IMAGE:
-            raise _refused("image-size", self.image_size, f"0, or at least {_SMALLEST_IMAGE}")
-        percentile = self.score_percentile
-        if percentile is not None and not 0 <= percentile <= 100:
-            raise _refused("image-score", self.image_score, "a percentile from 0 to 100")
+            raise refused("image-size", self.image_size, f"0, or at least {_SMALLEST_IMAGE}")
 
     @property
     def layer_names(self) -> tuple[str, ...]:
         """Names of the layers whose features are used, shallow to deep."""
         return tuple(part.strip() for part in self.layers.split(",") if part.strip())
-
-    @property
-    def score_percentile(self) -> float | None:
-        """Percentile of the anomaly map that is the image score; None for the maximum."""
-        if self.image_score == "max":
-            return None
-        try:
-            return float(self.image_score)
-        except ValueError:
-            raise _refused(
-                "image-score", self.image_score, 'max or a percentile as "99.5"'
-            ) from None
 
     def to_run_config(self) -> dict[str, Value]:
         """All settings under their kebab-case names, as Flower takes them."""
@@ -247,14 +225,14 @@ def _cast(key: str, value: Any, default: Any) -> Value:
     kind = type(default)
     if kind is str:
         if isinstance(value, bool) or not isinstance(value, str | int | float | Path):
-            raise _refused(key, value, "text")
+            raise refused(key, value, "text")
         return str(value)
     if kind is bool:
         if isinstance(value, bool):
             return value
         if str(value).lower() in ("true", "false"):
             return str(value).lower() == "true"
-        raise _refused(key, value, "true or false")
+        raise refused(key, value, "true or false")
     try:
         if isinstance(value, bool):
             raise ValueError
@@ -267,7 +245,7 @@ def _cast(key: str, value: Any, default: Any) -> Value:
         return int(number) if isinstance(value, float) else int(value)
     except (TypeError, ValueError, OverflowError):
         wanted = "a whole number" if kind is int else "a number"
-        raise _refused(key, value, wanted) from None
+        raise refused(key, value, wanted) from None
 
 
 def _suggest(key: str) -> str:
@@ -281,5 +259,6 @@ def _key(name: str) -> str:
     return name.replace("_", "-")
 
 
-def _refused(key: str, found: object, expected: str) -> InputError:
+def refused(key: str, found: object, expected: str) -> InputError:
+    """Return the error that names a setting, what was found and what was expected."""
     return InputError(f"setting {key}: found {found!r}, expected {expected}")

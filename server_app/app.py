@@ -12,6 +12,7 @@ from flwr.superlink.grid import HttpGrid
 
 from common.config import Settings
 from common.errors import FedPatchCoreError
+from common.patchcore.names import check_names
 from server_app.careful_grid import CarefulGrid, be_patient
 from server_app.registry import read_registry
 from server_app.run_writer import write_outcome
@@ -40,7 +41,7 @@ def main(grid: Grid, context: Context) -> None:
 
 def _run(grid: Grid, context: Context) -> None:
     started = datetime.now(UTC)
-    settings = Settings.from_run_config(context.run_config)
+    settings = check_names(Settings.from_run_config(context.run_config))
     # SuperNodes are reached over the network; a simulation's grid lives in this process.
     deployed = isinstance(grid, HttpGrid)
     strategy = FederatedCoreset(settings)

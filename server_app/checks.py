@@ -9,11 +9,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.config import LAYERS
 from common.errors import InputError
 from common.evaluation import EvaluationCounts
 from common.evaluation.mergeable.checks import ARRAY_NAMES
 from common.patchcore.model_store import SHARED
+from common.patchcore.network.architectures import LAYERS
 from common.patchcore.network.feature_space import FeatureSpace
 from common.protocol.messages import (
     BuildReply,

@@ -14,7 +14,7 @@ from common.evaluation import (
     calibrate_threshold,
     report_calibration,
 )
-from common.patchcore.local_bank import Distances
+from common.patchcore.distances import Distances
 from common.patchcore.model_store import SavedModel, StationCalibration
 from common.protocol.messages import without_paths
 from common.runs.output import CategoryResult, RunRecord, threshold_facts, write_run

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from common.config import Settings
 from common.errors import RunError
 from common.evaluation import EvaluationCounts, StationScores
-from common.patchcore.local_bank import Distances
+from common.patchcore.distances import Distances
 from common.patchcore.network.feature_space import FeatureSpace
 from common.protocol.messages import (
     BankPart,

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from common.check import CheckOptions, Finding, Report, check_folder
-from common.cli.shared import SetOption, console, plain, progress_bar
+from common.cli.shared import SetOption, console, make_settings, plain, progress_bar
 from common.config import Settings
 from common.errors import InputError
 
@@ -56,7 +56,7 @@ def check(
 
     Example: fedpatchcore check --station /etc/fedpatchcore/station.toml
     """
-    settings = Settings().override(changes or [])
+    settings = make_settings(changes)
     options = _options(settings, target_false_alarm_rate, calibration_fraction)
     if station:
         code = _check_station(path or Path("station.toml"), settings, options, as_json)

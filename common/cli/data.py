@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from common.cli.shared import console, open_data, progress_bar
-from common.config import Settings
+from common.cli.shared import console, make_settings, open_data, progress_bar
 
 
 def synth(
@@ -63,8 +62,8 @@ def split(
     from common.data.partition import compute_partition_stats, make_partition
     from common.data.split import lay_out
 
-    settings = Settings(
-        partition=partition, num_stations=stations, seed=seed, dirichlet_alpha=alpha
+    settings = make_settings(
+        None, partition=partition, num_stations=stations, seed=seed, dirichlet_alpha=alpha
     )
     index = open_data(data)
     made = make_partition(

@@ -21,6 +21,7 @@ from common.config import Settings
 from common.data.images import verify_images
 from common.data.layout import DataIndex, index_data
 from common.errors import InputError
+from common.patchcore.names import check_names
 
 console = Console()
 FETCH_SECONDS = 300.0
@@ -38,12 +39,12 @@ SetOption = Annotated[
 
 def make_settings(assignments: list[str] | None, **base: Any) -> Settings:
     """Defaults, changed by the command's own options, then by `--set`."""
-    return Settings(**base).override(assignments or [])
+    return check_names(Settings(**base).override(assignments or []))
 
 
 def changed(assignments: list[str] | None) -> dict[str, Any]:
     """Only the settings named by `--set`, validated, in snake_case."""
-    settings = Settings().override(assignments or [])
+    settings = make_settings(assignments)
     keys = [text.partition("=")[0].strip().replace("-", "_") for text in assignments or []]
     return {key: getattr(settings, key) for key in keys}
 

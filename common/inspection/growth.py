@@ -15,7 +15,8 @@ import numpy as np
 
 from common.errors import InputError
 from common.patchcore import PatchCore
-from common.patchcore.local_bank import Distances, build_local_bank, covering_radius
+from common.patchcore.distances import Distances
+from common.patchcore.local_bank import build_local_bank, covering_radius
 from common.patchcore.model_folder import recover_model, remove_model
 from common.patchcore.model_store import SavedModel
 from common.patchcore.network.feature_cache import FeatureCache

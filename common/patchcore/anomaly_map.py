@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from common.data.transforms import resized
+from common.patchcore.image_score import find_image_score
 from common.patchcore.memory_bank import MemoryBank
 
 SMOOTHING_SIGMA = 4.0
@@ -23,8 +24,8 @@ class AnomalyScorer:
         What is normal.
     image_size : int
         The feature space's: at which scale the network saw the image.
-    percentile : float, optional
-        The image score is this percentile of the map, from 0 to 100; None for its maximum.
+    score : str
+        Which number of the map is the image score: a name or percentile of `find_image_score`.
 
     Examples
     --------
@@ -39,10 +40,8 @@ class AnomalyScorer:
     ((16, 24), 5.0)
     """
 
-    def __init__(
-        self, bank: MemoryBank, image_size: int = 0, percentile: float | None = None
-    ) -> None:
-        self.bank, self.image_size, self.percentile = bank, image_size, percentile
+    def __init__(self, bank: MemoryBank, image_size: int = 0, score: str = "max") -> None:
+        self.bank, self.image_size, self._score = bank, image_size, find_image_score(score)
 
     def anomaly_map(
         self, features: NDArray[np.floating], file_size: tuple[int, int]
@@ -72,10 +71,8 @@ class AnomalyScorer:
         )
 
     def image_score(self, anomaly_map: NDArray[np.float32]) -> float:
-        """Maximum of the map, or the chosen percentile (linear between neighbours)."""
-        if self.percentile is None:
-            return float(anomaly_map.max())
-        return float(np.percentile(anomaly_map, self.percentile))
+        """Return the one number of a map that its image is judged by."""
+        return self._score(anomaly_map)
 
 
 def render_map(

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from common.config import Settings
 from common.errors import InputError
 from common.patchcore.anomaly_map import AnomalyScorer
+from common.patchcore.distances import Distances
 from common.patchcore.local_bank import (
-    Distances,
     LocalBank,
     Progress,
     build_local_bank,
@@ -24,6 +24,7 @@ from common.patchcore.local_bank import (
 )
 from common.patchcore.memory_bank import MemoryBank
 from common.patchcore.model_store import SHARED, SavedModel, StationCalibration
+from common.patchcore.names import check_names
 from common.patchcore.network.backbone import FeatureExtractor
 from common.patchcore.network.feature_cache import FeatureCache
 from common.patchcore.network.feature_space import FeatureSpace
@@ -101,7 +102,7 @@ class PatchCore:
         cache: FeatureCache | None = None,
         **changes: Any,
     ) -> None:
-        self.settings = (settings or Settings()).with_(**changes)
+        self.settings = check_names((settings or Settings()).with_(**changes))
         if extractor is None:
             if self.settings.weights == "auto":
                 source, _ = resolve_auto(self.settings.backbone, synthetic=False)
@@ -345,9 +346,7 @@ class PatchCore:
         if name not in self._search:
             rows = np.asarray(self.banks[name], dtype=np.float32)
             self._search[name] = MemoryBank(rows, device=self.extractor.device)
-        return AnomalyScorer(
-            self._search[name], self.space.image_size, self.settings.score_percentile
-        )
+        return AnomalyScorer(self._search[name], self.space.image_size, self.settings.image_score)
 
     def bank_name(self, category: str | None) -> str:
         """Name of the bank that judges a category.
@@ -492,7 +491,7 @@ class PatchCore:
             fitted = {"coreset_projection": chosen.components, "seed": chosen.seed}
         if changes.get("weights") == "auto":
             del changes["weights"]  # where the model itself says
-        settings = Settings(
+        asked = Settings(
             backbone=space.backbone,
             layers=",".join(space.layers),
             neighborhood_size=space.neighborhood_size,
@@ -503,7 +502,8 @@ class PatchCore:
             **fitted,
             wire_dtype=str(next(iter(saved.banks.values())).dtype),
             bank_scope="shared" if SHARED in saved.banks else "category",
-        ).with_(**changes)
+        )
+        settings = check_names(asked.with_(**changes))
         weights = load_weights(
             settings.backbone,
             settings.layer_names,

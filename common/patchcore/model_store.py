@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from common.errors import InputError
-from common.patchcore.local_bank import Distances
+from common.patchcore.distances import Distances
 from common.patchcore.model_folder import (
     FACTS,
     ROWS,

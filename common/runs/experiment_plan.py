@@ -11,10 +11,11 @@ from typing import Any, Final
 import yaml
 
 from common.config import Settings
+from common.data.partition import PARTITIONS
 from common.errors import InputError
+from common.patchcore.names import check_names
 
 METHODS: Final = ("centralized", "local", "federated")
-PARTITION_NAMES: Final = ("iid", "category", "dirichlet")
 _KEYS: Final = (
     "data",
     "methods",
@@ -168,10 +169,10 @@ def read_plan(path: Path) -> ExperimentPlan:
         methods = tuple(map(str, _list(content, "methods", list(METHODS))))
         for method in methods:
             _one_of("methods", method, METHODS)
-        # Settings knows what a scope, an aggregation and a seed may be.
+        # Settings and tables know what a scope, an aggregation and a seed may be.
         for key, values in (("bank_scope", scopes), ("aggregation", aggregations), ("seed", seeds)):
             for value in values:
-                settings.with_(**{key: value})
+                check_names(settings.with_(**{key: value}))
         for name, alpha in partitions:
             settings.with_(partition=name, dirichlet_alpha=1.0 if alpha is None else alpha)
         data = content.get("data")
@@ -206,7 +207,7 @@ def _settings(content: Any, folder: Path) -> Settings:
     for key in content:
         if key in _TAKEN:
             raise InputError(f"settings: {key} does not belong here; {_TAKEN[key]}")
-    settings = Settings.from_run_config({str(key): value for key, value in content.items()})
+    settings = check_names(Settings.from_run_config({str(k): v for k, v in content.items()}))
     if settings.weights not in ("auto", "imagenet", "random"):
         weights = (folder / Path(settings.weights).expanduser()).resolve()
         settings = settings.with_(weights=str(weights))
@@ -232,7 +233,7 @@ def _partition(value: Any) -> tuple[str, float | None]:
         if isinstance(alpha, bool) or not isinstance(alpha, int | float):
             raise InputError(f"partitions: dirichlet: found {alpha!r}, expected a number as 0.5")
         return "dirichlet", float(alpha)
-    _one_of("partitions", value, PARTITION_NAMES)
+    _one_of("partitions", value, PARTITIONS)
     return str(value), None
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from common.config import BACKBONES, Settings
-from common.data.partition import PARTITIONS
+from common.config import Settings
 from common.errors import InputError
-from server_app.aggregation import AGGREGATIONS
+from common.patchcore.names import check_names
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
@@ -22,21 +21,6 @@ def test_defaults_are_those_of_the_project_file_key_for_key() -> None:
     assert listed == defaults
     assert list(listed) == list(defaults)
     assert {k: type(v) for k, v in listed.items()} == {k: type(v) for k, v in defaults.items()}
-
-
-def test_names_in_settings_are_those_of_the_tables() -> None:
-    for name in PARTITIONS:
-        assert Settings(partition=name).partition == name
-    for name in AGGREGATIONS:
-        assert Settings(aggregation=name).aggregation == name
-    with pytest.raises(InputError) as caught:
-        Settings(partition="?")
-    assert str(caught.value).endswith("one of " + ", ".join(PARTITIONS))
-    with pytest.raises(InputError) as caught:
-        Settings(aggregation="?")
-    assert sorted(str(caught.value).split("one of ")[1].split(", ")) == sorted(AGGREGATIONS)
-    for name in BACKBONES:
-        assert Settings(backbone=name).backbone == name
 
 
 def test_an_unknown_key_suggests_the_nearest() -> None:
@@ -150,8 +134,8 @@ def test_a_bad_value_is_one_error_that_names_key_value_and_expectation(
     key: str, value: Any
 ) -> None:
     for make in (
-        lambda: Settings.from_run_config({key: value}),
-        lambda: Settings().with_(**{key.replace("-", "_"): value}),
+        lambda: check_names(Settings.from_run_config({key: value})),
+        lambda: check_names(Settings().with_(**{key.replace("-", "_"): value})),
     ):
         with pytest.raises(InputError) as caught:
             make()
@@ -185,5 +169,3 @@ def test_absolute_leaves_names_alone_and_frees_paths_of_the_working_directory(
 
 def test_derived_values() -> None:
     assert Settings(layers=" layer2 , layer3,").layer_names == ("layer2", "layer3")
-    assert Settings().score_percentile is None
-    assert Settings(image_score="99.5").score_percentile == 99.5

@@ -7,12 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from local_grid import Finished
 
+from common.data.partition import PARTITIONS, IIDPartitioner
 from common.errors import RunError
+from common.patchcore.image_score import IMAGE_SCORES
+from common.patchcore.network.architectures import BACKBONES, resnet
 from common.patchcore.network.weights import expected_shapes, random_state
+from server_app.aggregation import AGGREGATIONS
 
 pytestmark = pytest.mark.usefixtures("flower_task", "shared_cache")
 
@@ -125,3 +130,23 @@ def test_how_it_is_computed_changes_no_byte(
     done = run(**change)
     assert done.extracted == 26
     assert outcome(done) == expected
+
+
+def test_a_line_in_a_table_of_names_is_all_that_a_new_one_needs(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def last_rows(banks: Any, weights: Any, size: int, **how: Any) -> Any:
+        total = sum(map(len, banks))
+        return np.arange(max(0, total - size), total, dtype=np.int64)
+
+    monkeypatch.setitem(AGGREGATIONS, "last_rows", last_rows)
+    monkeypatch.setitem(PARTITIONS, "even", lambda stations, *_: IIDPartitioner(stations))
+    monkeypatch.setitem(BACKBONES, "mine", resnet("resnet34"))
+    monkeypatch.setitem(IMAGE_SCORES, "zero", lambda anomaly_map: 0.0)
+    done = run(aggregation="last_rows", partition="even", backbone="mine", image_score="zero")
+    assert done.error is None
+    assert done.run["feature_space"]["backbone"] == "mine"
+    # ceil(2 x 40 / 3) = 27 rows of each station, the last 40 of all: 0, 13 and 27.
+    chosen = [done.contributions[f"station-{n}"]["rows_chosen"] for n in range(3)]
+    assert chosen == [0, 13, 27]
+    assert {told["classification"]["auc_roc"] for told in done.metrics.values()} == {0.5}

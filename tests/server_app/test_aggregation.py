@@ -11,11 +11,7 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from common.config import BACKBONES, Settings
-from common.data.partition import PARTITIONS
-from common.errors import InputError
-from common.patchcore.local_bank import Distances
-from common.patchcore.network.weights import expected_shapes
+from common.patchcore.distances import Distances
 from server_app.aggregation import (
     AGGREGATIONS,
     apportion,
@@ -253,28 +249,6 @@ def test_selection_measures_in_the_stations_projection() -> None:
 def test_owners_skip_empty_banks() -> None:
     # Banks of 2, 0 and 3 rows: rows 0-1 are the first's, 2-4 the third's.
     np.testing.assert_array_equal(owners_of(np.arange(5), [2, 0, 3]), [0, 0, 2, 2, 2])
-
-
-# ------------------------------------------------------------------------ tables of names
-
-
-def test_names_in_the_run_config_are_those_of_the_tables() -> None:
-    for key, names in (
-        ("aggregation", AGGREGATIONS),
-        ("partition", PARTITIONS),
-        ("backbone", BACKBONES),
-    ):
-        for name in names:
-            Settings(**{key: name})
-        with pytest.raises(InputError) as refused:
-            Settings(**{key: "unheard-of"})
-        offered = str(refused.value).split("one of ")[1].split(", ")
-        assert sorted(offered) == sorted(names), key
-
-
-def test_every_backbone_is_known_to_torchvision() -> None:
-    for name in BACKBONES:
-        assert expected_shapes(name, ("layer1",))["conv1.weight"] == (64, 3, 7, 7)
 
 
 def test_without_distances_the_features_own_space_is_used() -> None:

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from common.config import Settings
-from common.data._torchvision import torchvision
 from common.errors import InputError
+from common.patchcore.network.architectures import published, stages_up_to
 from common.patchcore.network.cpu_trunk import CpuTrunk, fused_convolutions
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.weights import Weights, load_weights
@@ -194,21 +194,12 @@ def _channels(layer: nn.Module) -> int:
 
 def _build_trunk(space: FeatureSpace, weights: Weights) -> nn.ModuleDict:
     """Stem and layers up to the last one used, with batch normalization folded in."""
-    with torch.device("meta"):
-        whole = getattr(torchvision.models, space.backbone)(weights=None)
-    last = int(space.layers[-1].removeprefix("layer"))
-    stages: dict[str, nn.Module] = {
-        "stem": nn.Sequential(whole.conv1, whole.bn1, whole.relu, whole.maxpool)
-    }
-    stages.update({f"layer{n}": getattr(whole, f"layer{n}") for n in range(1, last + 1)})
+    stages = stages_up_to(space.backbone, space.layers[-1])
     trunk = nn.ModuleDict(stages).to_empty(device="cpu")
-    named = {
-        name.replace("stem.0", "conv1").replace("stem.1", "bn1"): tensor
-        for name, tensor in trunk.state_dict(keep_vars=True).items()
-    }
     with torch.no_grad():
-        for name, tensor in named.items():
-            tensor.copy_(weights.state[name]) if name in weights.state else tensor.zero_()
+        for name, tensor in trunk.state_dict(keep_vars=True).items():
+            known = weights.state.get(published(name))
+            tensor.zero_() if known is None else tensor.copy_(known)
     trunk.eval().requires_grad_(False)
     _fold_batch_norm(trunk)
     return trunk.to(memory_format=torch.channels_last)

@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from common.patchcore.network.architectures import STEM
+
 Step = Callable[[torch.Tensor], torch.Tensor]
 
 #: Winograd pays from this many 4x4 tiles on; with fewer, its larger filters cost more to fetch.
@@ -45,7 +47,7 @@ class CpuTrunk:
     Parameters
     ----------
     stages : ModuleDict
-        `stem` and layers of a torchvision ResNet, batch normalization folded, channels-last,
+        Stem and layers of a torchvision ResNet, batch normalization folded, channels-last,
         float32.
     dtype : torch.dtype
         float32 or bfloat16: of weights and activations.
@@ -53,10 +55,10 @@ class CpuTrunk:
 
     def __init__(self, stages: nn.ModuleDict, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        first, pool = stages["stem"].get_submodule("0"), stages["stem"].get_submodule("3")
-        self._stages: dict[str, list[Step]] = {"stem": [_Convolution(first, dtype), pool]}
+        first, pool = (stages[STEM].get_submodule(name) for name in ("conv1", "maxpool"))
+        self._stages: dict[str, list[Step]] = {STEM: [_Convolution(first, dtype), pool]}
         for name, layer in stages.items():
-            if name != "stem":
+            if name != STEM:
                 self._stages[name] = [_Block(block, dtype) for block in layer.children()]
 
     def rest(self) -> None:

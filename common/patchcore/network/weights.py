@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from common.data._torchvision import torchvision
 from common.errors import InputError, MissingWeightsError
+from common.patchcore.network.architectures import BACKBONES, published, stages_up_to
 
 State = dict[str, torch.Tensor]
 
-STEM: Final = ("conv1", "bn1")
 _STALL_SECONDS: Final = 10.0
 
 
@@ -56,7 +55,7 @@ def load_weights(backbone: str, layers: tuple[str, ...], source: str, seed: int)
     Parameters
     ----------
     backbone : str
-        A torchvision ResNet.
+        A name in `BACKBONES`.
     layers : tuple of str
         Layers used; tensors beyond the last of them are neither needed nor read.
     source : {"imagenet", "random"} or path
@@ -137,7 +136,8 @@ def missing_imagenet(backbone: str) -> str:
 
 def imagenet_file(backbone: str) -> Path:
     """Place of the published weights in torchvision's cache."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(_url(backbone)).name
+    url = BACKBONES[backbone].weights_url()
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
 
 
 def fetch_imagenet(backbone: str, deadline: float) -> bool:
@@ -158,12 +158,12 @@ def fetch_imagenet(backbone: str, deadline: float) -> bool:
     if path.is_file():
         return True
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    digest = hashlib.sha256()
+    url, digest = BACKBONES[backbone].weights_url(), hashlib.sha256()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         timeout = min(_STALL_SECONDS, deadline)
         with (
-            urllib.request.urlopen(_url(backbone), timeout=timeout) as answer,
+            urllib.request.urlopen(url, timeout=timeout) as answer,
             partial.open("wb") as file,
         ):
             while chunk := answer.read1(1 << 20):
@@ -183,19 +183,12 @@ def fetch_imagenet(backbone: str, deadline: float) -> bool:
 
 def expected_shapes(backbone: str, layers: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all tensors up to the last layer used, in the network's order."""
-    last = int(layers[-1].removeprefix("layer"))
-    used = (*STEM, *(f"layer{number}" for number in range(1, last + 1)))
     return {
-        name: shape
-        for name, shape in _all_shapes(backbone).items()
-        if name.split(".")[0] in used and not name.endswith("num_batches_tracked")
+        published(f"{stage}.{name}"): tuple(tensor.shape)
+        for stage, module in stages_up_to(backbone, layers[-1]).items()
+        for name, tensor in module.state_dict().items()
+        if not name.endswith("num_batches_tracked")
     }
-
-
-def _all_shapes(backbone: str) -> dict[str, tuple[int, ...]]:
-    with torch.device("meta"):
-        model = getattr(torchvision.models, backbone)(weights=None)
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def random_state(shapes: dict[str, tuple[int, ...]], seed: int) -> State:
@@ -237,9 +230,11 @@ def _read(path: Path, backbone: str, expected: dict[str, tuple[int, ...]]) -> St
             f"{path}: found {type(loaded).__name__}; expected a torchvision state dict"
         )
     # A deeper network's file holds all that a shallower one needs (ResNet-34 and 18), and more.
-    known = _all_shapes(backbone)
+    architecture = BACKBONES[backbone]
+    known = expected_shapes(backbone, architecture.layers)
     for name in loaded:
-        if str(name).startswith("layer") and name not in known:
+        stage, counter = str(name).partition(".")[0], str(name).endswith("num_batches_tracked")
+        if stage in architecture.layers and name not in known and not counter:
             raise InputError(
                 f"{path}: tensor {name!r} is none of {backbone}'s; is it another backbone's file?"
             )
@@ -267,8 +262,3 @@ def _digest(state: State) -> str:
         digest.update(f"{name}{tuple(state[name].shape)}".encode())
         digest.update(state[name].numpy().tobytes())
     return digest.hexdigest()
-
-
-def _url(backbone: str) -> str:
-    weights = torchvision.models.get_model_weights(backbone)
-    return str(weights["IMAGENET1K_V1"].url)

@@ -231,6 +231,46 @@ def test_real_data_without_weights_is_an_error_that_says_where_to_put_them(
     assert str(tmp_path / "torch" / "hub" / "checkpoints") in line
 
 
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("aggregation=mean", "federated_coreset, diversity_preserving, concatenate"),
+        ("partition=random", "iid, category, dirichlet"),
+        ("backbone=vgg16", "wide_resnet50_2, resnet18, resnet34, resnet50, resnet101"),
+        ("image-score=mean", "max or a percentile as"),
+        ("layers=layer3,layer2", "some of layer1, layer2, layer3, layer4, from shallow to deep"),
+    ],
+)
+@pytest.mark.parametrize("command", ["federate", "baseline"])
+def test_a_name_in_no_table_is_refused_before_anything_starts(
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    setting: str,
+    expected: str,
+) -> None:
+    line = fails(capsys, command, data, "--out", tmp_path / "out", "--set", setting)
+    key, _, name = setting.partition("=")
+    assert f"setting {key}: found {name!r}, expected " in line
+    assert expected in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_name_answers_at_once() -> None:
+    """Neither Flower nor torch is imported to look a name up."""
+    code = (
+        "import sys; from common.cli.main import run; "
+        "code = run(['federate', 'x', '--out', 'y', '--set', 'aggregation=mean']); "
+        "print(code, [name for name in ('flwr', 'torch', 'numba') if name in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert answer.stdout.strip() == "2 []"
+
+
 def test_help_answers_at_once() -> None:
     """Without importing torch: seconds on every call otherwise."""
     code = "import sys, common.cli.main; print('torch' in sys.modules, 'matplotlib' in sys.modules)"

@@ -14,7 +14,7 @@ from common.cli.main import run
 from common.errors import InputError
 from common.inspection.growth import add_images
 from common.patchcore import PatchCore
-from common.patchcore.local_bank import Distances
+from common.patchcore.distances import Distances
 from common.patchcore.model_store import SavedModel
 from common.patchcore.network.inputs import ImageInput
 

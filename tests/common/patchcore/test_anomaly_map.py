@@ -107,5 +107,5 @@ def test_image_scores() -> None:
     bank = MemoryBank(np.zeros((1, 2), dtype=np.float32))
     picture = np.arange(101, dtype=np.float32).reshape(1, 101)
     assert AnomalyScorer(bank).image_score(picture) == 100.0
-    assert AnomalyScorer(bank, percentile=95.5).image_score(picture) == pytest.approx(95.5)
-    assert AnomalyScorer(bank, percentile=0.0).image_score(picture) == 0.0
+    assert AnomalyScorer(bank, score="95.5").image_score(picture) == pytest.approx(95.5)
+    assert AnomalyScorer(bank, score="0").image_score(picture) == 0.0

@@ -19,7 +19,8 @@ from common.errors import InputError
 from common.evaluation import ExactEvaluation
 from common.evaluation.judge import evaluate_samples
 from common.patchcore import FeatureExtractor, MemoryBank, PatchCore, Prediction
-from common.patchcore.local_bank import Distances, build_local_bank
+from common.patchcore.distances import Distances
+from common.patchcore.local_bank import build_local_bank
 from common.patchcore.network.feature_cache import FeatureCache
 from common.patchcore.network.inputs import ImageInput
 

@@ -22,13 +22,14 @@ from slow_twins import Found, slow_search, slow_selection
 from common.config import Settings
 from common.patchcore import PatchCore, coreset, memory_bank
 from common.patchcore.coreset import select_coreset
+from common.patchcore.distances import Distances
 from common.patchcore.exact import device_cover as _device_cover
 from common.patchcore.exact import device_filter as _device_filter
 from common.patchcore.exact.device import accelerator
 from common.patchcore.exact.device_filter import DeviceTable, device_products
 from common.patchcore.exact.device_search import DeviceSearch
 from common.patchcore.exact.kcenter import Selection
-from common.patchcore.local_bank import Distances, covering_radius
+from common.patchcore.local_bank import covering_radius
 from common.patchcore.memory_bank import MemoryBank
 from common.patchcore.network.backbone import FeatureExtractor
 from common.patchcore.network.inputs import ImageInput

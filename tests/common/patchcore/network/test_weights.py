@@ -14,9 +14,9 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from common.config import BACKBONES
 from common.errors import InputError
 from common.patchcore.network import weights as module
+from common.patchcore.network.architectures import BACKBONES, Architecture
 from common.patchcore.network.weights import (
     State,
     expected_shapes,
@@ -29,6 +29,12 @@ from common.patchcore.network.weights import (
 )
 
 LAYERS = ("layer2", "layer3")
+
+
+def publish(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Let the weights of ResNet-18 lie somewhere else."""
+    stages = BACKBONES["resnet18"].stages
+    monkeypatch.setitem(BACKBONES, "resnet18", Architecture(stages, lambda: url))
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +274,7 @@ def server() -> Iterator[str]:
 def test_fetching_is_whole_or_nothing_within_the_deadline(
     hub: Path, monkeypatch: pytest.MonkeyPatch, server: str, kind: str, digest: str, wanted: bool
 ) -> None:
-    monkeypatch.setattr(module, "_url", lambda backbone: f"{server}/{kind}-{digest}.pth")
+    publish(monkeypatch, f"{server}/{kind}-{digest}.pth")
     started = time.monotonic()
     assert fetch_imagenet("resnet18", deadline=0.5) is wanted
     assert time.monotonic() - started < 2
@@ -279,7 +285,7 @@ def test_fetching_is_whole_or_nothing_within_the_deadline(
 def test_nothing_is_fetched_twice_or_from_nowhere(
     hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_url", lambda backbone: "http://127.0.0.1:9/net-0.pth")
+    publish(monkeypatch, "http://127.0.0.1:9/net-0.pth")
     assert not fetch_imagenet("resnet18", deadline=0.5)
     (hub / "checkpoints/net-0.pth").touch()
     assert fetch_imagenet("resnet18", deadline=0.5)

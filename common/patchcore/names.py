@@ -1,0 +1,46 @@
+"""Names in the settings against the tables that say what they stand for."""
+
+from __future__ import annotations
+
+from common.config import Settings, refused
+from common.data.partition import PARTITIONS
+from common.patchcore.aggregation import AGGREGATIONS
+from common.patchcore.image_score import find_image_score
+from common.patchcore.network.architectures import BACKBONES
+
+
+def check_names(settings: Settings) -> Settings:
+    """Refuse a name that its table does not have, before anything starts.
+
+    Whoever takes settings from outside (the command line, the apps, `PatchCore`) passes them
+    through here; what a setting's own kind and range allow, `Settings` has checked by itself.
+
+    Parameters
+    ----------
+    settings : Settings
+
+    Returns
+    -------
+    Settings
+        The same.
+
+    Raises
+    ------
+    InputError
+        On a `partition`, `backbone`, `aggregation`, `image-score` or one of `layers` that nothing
+        is known by; the message lists what is known.
+    """
+    for key, table in (
+        ("partition", PARTITIONS),
+        ("backbone", BACKBONES),
+        ("aggregation", AGGREGATIONS),
+    ):
+        name = getattr(settings, key)
+        if name not in table:
+            raise refused(key, name, "one of " + ", ".join(table))
+    known, names = BACKBONES[settings.backbone].layers, settings.layer_names
+    if not names or names != tuple(layer for layer in known if layer in names):
+        expected = f"some of {', '.join(known)}, from shallow to deep, as layer2,layer3"
+        raise refused("layers", settings.layers, expected)
+    find_image_score(settings.image_score)
+    return settings

@@ -1,0 +1,59 @@
+"""Tables of names: each name is usable, a new line is all that a new one takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common.config import Settings
+from common.data.partition import PARTITIONS
+from common.errors import InputError
+from common.patchcore import PatchCore
+from common.patchcore.image_score import IMAGE_SCORES, find_image_score
+from common.patchcore.names import check_names
+from common.patchcore.network.architectures import BACKBONES
+from common.patchcore.network.weights import expected_shapes
+from server_app.aggregation import AGGREGATIONS
+
+TABLES: list[tuple[str, dict[str, Any]]] = [
+    ("partition", PARTITIONS),
+    ("backbone", BACKBONES),
+    ("aggregation", AGGREGATIONS),
+]
+
+
+@pytest.mark.parametrize(("key", "table"), TABLES)
+def test_what_is_offered_is_what_the_table_has(key: str, table: dict[str, Any]) -> None:
+    for name in table:
+        settings = Settings(**{key: name})
+        assert check_names(settings) is settings
+    with pytest.raises(InputError) as refused:
+        check_names(Settings(**{key: "unheard-of"}))
+    assert str(refused.value) == (
+        f"setting {key}: found 'unheard-of', expected one of {', '.join(table)}"
+    )
+
+
+def test_image_scores_are_names_or_percentiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.arange(101, dtype=np.float32).reshape(1, 101)
+    monkeypatch.setitem(IMAGE_SCORES, "mean", lambda anomaly_map: float(anomaly_map.mean()))
+    for name, value in (("max", 100.0), ("99.5", 99.5), ("0", 0.0), ("mean", 50.0)):
+        check_names(Settings(image_score=name))
+        assert find_image_score(name)(picture) == pytest.approx(value)
+    with pytest.raises(InputError, match=r"found 'median', expected max, mean or a percentile as"):
+        check_names(Settings(image_score="median"))
+
+
+def test_every_backbone_makes_its_layers() -> None:
+    for name, architecture in BACKBONES.items():
+        shapes = expected_shapes(name, architecture.layers)
+        assert shapes["conv1.weight"] == (64, 3, 7, 7)
+        assert {key.split(".")[0] for key in shapes} == {"conv1", "bn1", *architecture.layers}
+        assert architecture.weights_url().startswith("https://")
+
+
+def test_a_model_is_not_made_of_a_name_that_nothing_is_known_by() -> None:
+    with pytest.raises(InputError, match="setting backbone: found 'vgg16', expected one of"):
+        PatchCore(backbone="vgg16", weights="random")
