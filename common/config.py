@@ -92,6 +92,15 @@ class Settings:
         Seeds partition, projection, random weights.
     output_dir : str
         Where a simulation writes the run.
+
+    Examples
+    --------
+    >>> from common.config import Settings
+    >>> settings = Settings(image_size=256).override(["seed=7"])
+    >>> settings.seed, settings.layer_names
+    (7, ('layer2', 'layer3'))
+    >>> settings.to_run_config()["image-size"]
+    256
     """
 
     data_root: str = ""

@@ -32,6 +32,17 @@ def load_run(folder: Path) -> Run:
     InputError
         If the folder is not one of a run, or one of its files is not the JSON it should be. The
         message names the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from common.analysis import load_run
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "run.json").write_text('{"method": "local", "seed": 7}')
+    ...     run = load_run(Path(folder))
+    >>> run.method, run.seed, run.failed
+    ('local', 7, False)
     """
     folder = Path(folder)
     if not _is_run(folder):
@@ -73,6 +84,18 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
     ------
     InputError
         If a folder does not exist or holds no run, or a file of a run is broken.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from common.analysis import find_runs
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for method in ("centralized", "local"):
+    ...         Path(folder, method).mkdir()
+    ...         _ = Path(folder, method, "run.json").write_text(f'{{"method": "{method}"}}')
+    ...     [run.method for run in find_runs([Path(folder)])]
+    ['centralized', 'local']
     """
     found: dict[Path, None] = {}
     for folder in map(Path, folders):

@@ -90,6 +90,14 @@ def create_comparison_table(results: Results, fpr_limit: str = "0.05") -> pd.Dat
     DataFrame of float
         Categories x methods and a last row "mean" over the categories that all methods have
         (`attrs["mean_over"]`). A missing value is NaN and is never filled.
+
+    Examples
+    --------
+    >>> from common.analysis import create_comparison_table
+    >>> clip, screw = ({"localization": {"auc_spro": {"0.05": x}}} for x in (0.8, 0.6))
+    >>> table = create_comparison_table({"local": {"clip": clip, "screw": screw}})
+    >>> table.round(3)["local"].to_dict()
+    {'clip': 0.8, 'screw': 0.6, 'mean': 0.7}
     """
     return with_mean_row(results_table(results, ("localization", "auc_spro", str(fpr_limit))))
 
@@ -108,6 +116,14 @@ def create_summary_table(table: pd.DataFrame) -> pd.DataFrame:
         Methods x (`categories`, `mean`, `std`, `min`, `median`, `max`) over the categories that
         all methods have; `categories` is how many these are. `std` is the sample standard
         deviation (n - 1), NaN for fewer than two categories.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from common.analysis import create_summary_table
+    >>> table = pd.DataFrame({"local": [0.5, 0.7, 0.9]}, index=["clip", "pipe", "screw"])
+    >>> create_summary_table(table).round(3).loc["local"].to_dict()
+    {'categories': 3.0, 'mean': 0.7, 'std': 0.2, 'min': 0.5, 'median': 0.7, 'max': 0.9}
     """
     shared = table.loc[shared_categories(table)]
     columns = {

@@ -49,6 +49,18 @@ class AutoVIDataset(Dataset[dict[str, Any]]):
     -----
     An item is a dict with `image`, `label` (0 good, 1 defective), `category`, `defect_type`,
     `split` and `path` (str). Nothing is read from an image file before its item is asked for.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from PIL import Image
+    >>> from common.data import AutoVIDataset
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     os.makedirs(f"{folder}/clip/train/good")
+    ...     Image.new("RGB", (8, 6)).save(f"{folder}/clip/train/good/000.png")
+    ...     dataset = AutoVIDataset(folder)
+    ...     dataset.get_statistics()["by_split"], dataset[0]["image"].size
+    ({'train': 1}, (8, 6))
     """
 
     def __init__(

@@ -74,6 +74,19 @@ def index_data(root: Path | str, categories: Iterable[str] | None = None) -> Dat
         On a missing or empty folder, a folder that is no category, misplaced or unexpected files,
         empty image folders, missing or orphaned masks, or an unusable `defects_config.json`; the
         message names the path.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from common.data.layout import index_data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     good = Path(folder, "clip", "train", "good")
+    ...     good.mkdir(parents=True)
+    ...     (good / "000.png").touch()
+    ...     samples = index_data(folder).samples
+    >>> [(one.category, one.split, one.label, one.path.name) for one in samples]
+    [('clip', 'train', 0, '000.png')]
     """
     root = Path(root).expanduser()
     found = scan_data(root, categories)

@@ -62,7 +62,20 @@ class IIDPartitioner:
     Parameters
     ----------
     num_stations : int
+        How many stations there are.
     seed : int
+        The same seed gives the same partition.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from types import SimpleNamespace
+    >>> from common.data import IIDPartitioner
+    >>> from common.data.layout import Sample
+    >>> seven = [Sample(Path(f"{n}.png"), "clip", "train", 0, "good") for n in range(7)]
+    >>> held = IIDPartitioner(num_stations=2).partition(SimpleNamespace(samples=seven))
+    >>> len(held[0]), len(held[1]), sorted(held[0] + held[1])
+    (4, 3, [0, 1, 2, 3, 4, 5, 6])
     """
 
     def __init__(self, num_stations: int = 5, seed: int = 42) -> None:
@@ -94,11 +107,24 @@ class CategoryPartitioner:
         to all stations but the last, which is quality control; where there are more stations
         than categories, the largest are shared.
     seed : int
+        The same seed gives the same partition.
 
     Notes
     -----
     Quality control takes its share of every category and split first, rounded half up; a category
     of fewer than five images leaves it none.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from types import SimpleNamespace
+    >>> from common.data import CategoryPartitioner
+    >>> from common.data.layout import Sample
+    >>> parts = ["clip"] * 10 + ["screw"] * 20
+    >>> images = [Sample(Path(f"{n}.png"), p, "train", 0, "good") for n, p in enumerate(parts)]
+    >>> held = CategoryPartitioner(num_stations=3).partition(SimpleNamespace(samples=images))
+    >>> {station: [parts[n] for n in held[station]].count("clip") for station in held}
+    {0: 0, 1: 9, 2: 1}
     """
 
     def __init__(self, num_stations: int = 5, seed: int = 42) -> None:
@@ -142,13 +168,28 @@ class DirichletPartitioner:
     Parameters
     ----------
     num_stations : int
+        How many stations there are.
     seed : int
+        The same seed gives the same partition.
     alpha : float
         Small: each category at few stations; large: nearly even shares.
 
     References
     ----------
     Hsu, Qi and Brown, "Measuring the Effects of Non-Identical Data Distribution", 2019, section 3.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from types import SimpleNamespace
+    >>> from common.data import DirichletPartitioner
+    >>> from common.data.layout import Sample
+    >>> images = [Sample(Path(f"{n}.png"), "clip", "train", 0, "good") for n in range(100)]
+    >>> for alpha in (1e6, 0.01):
+    ...     held = DirichletPartitioner(2, alpha=alpha).partition(SimpleNamespace(samples=images))
+    ...     print(len(held[0]), len(held[1]))
+    50 50
+    99 1
     """
 
     def __init__(self, num_stations: int = 5, seed: int = 42, alpha: float = 0.5) -> None:
@@ -218,7 +259,9 @@ def compute_partition_stats(
     Parameters
     ----------
     partition : dict of station number to indices
+        As a partitioner's `partition` returns it.
     dataset : object with `samples`
+        The images that were dealt out.
     split : "train" or "test", optional
         Count only this split.
     names : sequence of str, optional
@@ -228,6 +271,19 @@ def compute_partition_stats(
     -------
     DataFrame
         One row a station (index: its name), one column a category, and `total`; integers.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from types import SimpleNamespace
+    >>> from common.data import compute_partition_stats
+    >>> from common.data.layout import Sample
+    >>> parts = ["clip", "clip", "screw"]
+    >>> images = [Sample(Path(f"{n}.png"), p, "train", 0, "good") for n, p in enumerate(parts)]
+    >>> compute_partition_stats({0: [0, 2], 1: [1]}, SimpleNamespace(samples=images))
+               clip  screw  total
+    station-0     1      1      2
+    station-1     1      0      1
     """
     categories = sorted({sample.category for sample in dataset.samples})
     rows = {}

@@ -87,6 +87,15 @@ def get_transforms(category: str | None = None, image_size: int = 0) -> transfor
     -----
     A run itself uses `to_tensor`, which never changes the size of an image by its category's name;
     on AutoVI's own files the two agree.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> from common.data import get_transforms
+    >>> black = Image.new("RGB", (80, 60))  # PIL: (width, height)
+    >>> tensor = get_transforms("tank_screw", image_size=30)(black)
+    >>> tuple(tensor.shape), round(float(tensor[0, 0, 0]), 3)  # (0 - 0.485) / 0.229
+    ((3, 30, 40), -2.118)
     """
     if image_size:
         return transforms.Compose([partial(to_tensor, image_size=image_size)])
@@ -109,6 +118,18 @@ class CategoryTransformDataset(Dataset[dict[str, Any]]):
         Without a transform of its own.
     image_size : int
         As in `get_transforms`.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from PIL import Image
+    >>> from common.data import AutoVIDataset, CategoryTransformDataset
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     os.makedirs(f"{folder}/clip/train/good")
+    ...     Image.new("RGB", (8, 6)).save(f"{folder}/clip/train/good/000.png")
+    ...     item = CategoryTransformDataset(AutoVIDataset(folder), image_size=12)[0]
+    >>> item["category"], tuple(item["image"].shape)
+    ('clip', (3, 12, 16))
     """
 
     def __init__(self, dataset: AutoVIDataset, image_size: int = 0) -> None:
@@ -130,8 +151,17 @@ class TransformedSubset(Dataset[dict[str, Any]]):
     Parameters
     ----------
     dataset : Dataset
+        Whatever gives a dict for a position.
     indices : sequence of int
         Positions in `dataset`, in the order wanted.
+
+    Examples
+    --------
+    >>> from common.data import TransformedSubset
+    >>> images = [{"path": "000.png"}, {"path": "001.png"}, {"path": "002.png"}]
+    >>> held = TransformedSubset(images, [2, 0])
+    >>> len(held), held[0]["path"]
+    (2, '002.png')
     """
 
     def __init__(self, dataset: Dataset[dict[str, Any]], indices: Sequence[int]) -> None:
@@ -179,10 +209,26 @@ def create_dataloaders(
         Items as `CategoryTransformDataset` gives them.
     partition : mapping of station to indices
         As a partitioner's `partition` returns it.
+    batch_size : int
+        Images a batch, at most.
+    num_workers : int
+        Processes of each loader that read images; 0: the caller itself.
 
     Returns
     -------
     dict of station to DataLoader
+        Batches as `collate` makes them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from common.data import create_dataloaders
+    >>> about = {"image": torch.zeros(3, 4, 6), "label": 0, "category": "clip"}
+    >>> items = [about | {"defect_type": "good", "path": f"{n}.png"} for n in range(3)]
+    >>> loaders = create_dataloaders(items, {0: [0, 2], 1: [1]}, batch_size=2)
+    >>> batch = next(iter(loaders[0]))
+    >>> tuple(batch["image"].shape), batch["path"]
+    ((2, 3, 4, 6), ['0.png', '2.png'])
     """
     return {
         station: DataLoader(

@@ -128,10 +128,13 @@ class MetricsWrapper:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from common.evaluation import MetricsWrapper
     >>> wrapper = MetricsWrapper("tank_screw", method="centralized", weights="imagenet")
     >>> wrapper.update(np.zeros((4, 6)), [], label=0, score=0.0, defect_type="good")
-    >>> wrapper.compute()["counts"]["good_images"]
-    1
+    >>> metrics = wrapper.compute()
+    >>> metrics["counts"]["good_images"], metrics["not_computed"]["classification.auc_roc"]
+    (1, 'no defective images')
     """
 
     def __init__(

@@ -72,6 +72,17 @@ def load_metrics(
     InputError
         If there are no metrics at all; and, without `problems`, if a file is missing or broken or
         two runs hold the same method and category.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from common.evaluation import MetricsWrapper, load_metrics
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = MetricsWrapper("clip", method="local", weights="imagenet").save(Path(folder))
+    ...     results = load_metrics(Path(folder))
+    >>> results["local"]["clip"]["counts"]["images"]
+    0
     """
     root = Path(root)
     found: list[str] = []
@@ -118,6 +129,13 @@ def extract_auc_spro(
     -------
     dict
         A category without the value is left out; a method without any has an empty dictionary.
+
+    Examples
+    --------
+    >>> from common.evaluation import extract_auc_spro
+    >>> clip = {"localization": {"auc_spro": {"0.05": 0.75}}}
+    >>> extract_auc_spro({"local": {"clip": clip, "screw": {}}}, fpr_limit=0.05)
+    {'local': {'clip': 0.75}}
     """
     name = str(float(fpr_limit))
     values: dict[str, dict[str, float]] = {}

@@ -31,6 +31,14 @@ class Threshold:
         Good images that the threshold rests on.
     note : str
         The promise in a sentence.
+
+    Examples
+    --------
+    >>> from common.evaluation import Threshold
+    >>> limit = Threshold(12.5, target_false_alarm_rate=0.05, promised_false_alarm_rate=0.05,
+    ...                   held_out_images=19, note="")
+    >>> round(limit.upper_false_alarm_rate, 3)  # 1 - 0.05 ** (1 / 19)
+    0.146
     """
 
     value: float
@@ -57,7 +65,8 @@ def calibrate_threshold(
     Parameters
     ----------
     scores : array of shape (n,), float
-        Image scores of good images that took no part in building the memory bank.
+        Image scores (Euclidean distances) of good images that took no part in building the memory
+        bank.
     target_false_alarm_rate : float
         Share of good images that may be judged anomalous, above 0 and below 1.
 
@@ -86,6 +95,15 @@ def calibrate_threshold(
     Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005, chapter 2
     (split conformal prediction). Wilks, "Determination of sample sizes for setting tolerance
     limits", 1941 (the law of the rate for one draw).
+
+    Examples
+    --------
+    A twentieth good part is as likely the highest of all as any other: a chance of 1 in 20.
+
+    >>> from common.evaluation import calibrate_threshold
+    >>> threshold = calibrate_threshold(range(1, 20), target_false_alarm_rate=0.05)
+    >>> threshold.value, threshold.promised_false_alarm_rate
+    (19.0, 0.05)
     """
     if not 0 < target_false_alarm_rate < 1:
         raise ValueError(

@@ -38,20 +38,32 @@ def federated_coreset(
 
     Parameters
     ----------
-    banks : sequence of arrays (k_i, d)
-    weights : array of shape (stations,)
-        Not used here, see above.
+    banks : sequence of arrays of shape (k_i, d), float16 or float32
+        Patch features that each station sent, in the network's own scale, farthest first.
+    weights : array of shape (stations,), float64
+        Share of each station. Not used here, see above.
     size : int
         Rows wanted.
     distances : Distances
-        The projection that the stations used as well.
+        The projection that the stations used as well: distances are Euclidean in its space.
     min_share : float
-        Not used here.
+        A share of `size`. Not used here.
 
     Returns
     -------
     array of shape (min(size, sum of k_i),), int64
         Rows of the concatenated banks, in order of choice.
+
+    Examples
+    --------
+    The distances' seed draws row 2, which is 10, to begin with; 0 lies farthest from it.
+
+    >>> import numpy as np
+    >>> from server_app.aggregation import AGGREGATIONS
+    >>> merge = AGGREGATIONS["federated_coreset"]
+    >>> banks = [np.array([[0.0], [1.0]]), np.array([[10.0]])]
+    >>> merge(banks, np.array([0.5, 0.5]), size=2).tolist()
+    [2, 0]
     """
     candidates = _measured(banks, distances)
     rng = np.random.default_rng(distances.seed)
@@ -71,7 +83,35 @@ def diversity_preserving(
     The first ceil(min_share x size) rows of every station are taken (fewer where these alone
     would overfill the bank); the rest is filled farthest first from what is left.
 
-    Parameters and return value as in `federated_coreset`.
+    Parameters
+    ----------
+    banks : sequence of arrays of shape (k_i, d), float16 or float32
+        Patch features that each station sent, in the network's own scale, farthest first.
+    weights : array of shape (stations,), float64
+        Share of each station. Not used here: the budgets have seen to it.
+    size : int
+        Rows wanted.
+    distances : Distances
+        The projection that the stations used as well: distances are Euclidean in its space.
+    min_share : float
+        Share of `size` that every station has for certain, from 0 to 1.
+
+    Returns
+    -------
+    array of shape (min(size, sum of k_i),), int64
+        Rows of the concatenated banks: the guaranteed ones in order of station, then the others
+        in order of choice.
+
+    Examples
+    --------
+    A quarter of four rows is one: 0 of the first station and 2 of the second. Then 10 and 9.
+
+    >>> import numpy as np
+    >>> from server_app.aggregation import AGGREGATIONS
+    >>> merge = AGGREGATIONS["diversity_preserving"]
+    >>> banks = [np.array([[0.0], [10.0], [9.0]]), np.array([[2.0], [1.0]])]
+    >>> merge(banks, np.array([0.5, 0.5]), size=4, min_share=0.25).tolist()
+    [0, 3, 1, 2]
     """
     offsets = np.concatenate([[0], np.cumsum([len(bank) for bank in banks])])
     share = min(math.ceil(min_share * size - 1e-9), size // max(1, len(banks)))
@@ -98,7 +138,32 @@ def concatenate(
 ) -> Indices:
     """Prefixes in proportion to the weights, one after another; nothing is selected anew.
 
-    Parameters and return value as in `federated_coreset`.
+    Parameters
+    ----------
+    banks : sequence of arrays of shape (k_i, d), float16 or float32
+        Patch features that each station sent, in the network's own scale, farthest first.
+    weights : array of shape (stations,), float64
+        Share of the rows that each station has; what it cannot fill goes to the others.
+    size : int
+        Rows wanted.
+    distances : Distances
+        Not used here: nothing is measured.
+    min_share : float
+        A share of `size`. Not used here.
+
+    Returns
+    -------
+    array of shape (min(size, sum of k_i),), int64
+        Rows of the concatenated banks, in order of station.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from server_app.aggregation import AGGREGATIONS
+    >>> merge = AGGREGATIONS["concatenate"]
+    >>> banks = [np.zeros((5, 2)), np.ones((5, 2))]
+    >>> merge(banks, np.array([0.75, 0.25]), size=4).tolist()
+    [0, 1, 2, 5]
     """
     lengths = [len(bank) for bank in banks]
     offsets = np.concatenate([[0], np.cumsum(lengths)])

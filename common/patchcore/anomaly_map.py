@@ -21,10 +21,23 @@ class AnomalyScorer:
     Parameters
     ----------
     bank : MemoryBank
+        What is normal.
     image_size : int
         The feature space's: at which scale the network saw the image.
     score : str
         Which number of the map is the image score: a name or percentile of `find_image_score`.
+
+    Examples
+    --------
+    Every patch lies at a distance of 5 from the only row, and so does every pixel.
+
+    >>> import numpy as np
+    >>> from common.patchcore import AnomalyScorer, MemoryBank
+    >>> scorer = AnomalyScorer(MemoryBank(np.zeros((1, 2), dtype=np.float32)))
+    >>> features = np.full((2, 3, 2), [3, 4], dtype=np.float32)  # 2 x 3 patches
+    >>> anomaly_map = scorer.anomaly_map(features, (16, 24))
+    >>> anomaly_map.shape, scorer.image_score(anomaly_map)
+    ((16, 24), 5.0)
     """
 
     def __init__(self, bank: MemoryBank, image_size: int = 0, score: str = "max") -> None:
@@ -37,8 +50,10 @@ class AnomalyScorer:
 
         Parameters
         ----------
-        features : array of shape (rows, columns, d)
+        features : array of shape (rows, columns, d), float16 or float32
+            Of one image.
         file_size : (height, width)
+            In pixels.
 
         Returns
         -------

@@ -37,6 +37,19 @@ class Coreset:
     radii : array of shape (k,), float64
         `radii[i]` is the Euclidean distance from the worst-covered row to its nearest
         center after `i + 1` choices; in the projected space if one was given.
+
+    Examples
+    --------
+    The first two of three choices are the coreset of two, and `radii[1]` says what they cover.
+
+    >>> import numpy as np
+    >>> from common.patchcore import select_coreset
+    >>> line = np.array([[0], [1], [4], [10]], dtype=np.float32)
+    >>> three, two = select_coreset(line, 3), select_coreset(line, 2)
+    >>> three.indices.tolist(), three.radii.tolist()
+    ([0, 3, 2], [10.0, 4.0, 1.0])
+    >>> two.indices.tolist(), two.radii.tolist()
+    ([0, 3], [10.0, 4.0])
     """
 
     indices: NDArray[np.int64]
@@ -61,24 +74,27 @@ def select_coreset(
     Parameters
     ----------
     patch_features : array of shape (n, d), float32
-        One row per image patch. Not modified.
+        One row per image patch, in the network's own scale; finite. Not modified.
     size : int
         Rows to choose, at least 1. If `size >= n`, every row is chosen once.
     first : int, optional
-        The row to begin with.
+        Index of the row to begin with, from 0 to n - 1.
     centers : array of shape (m, d), float32, optional
-        Rows chosen elsewhere (a global bank), counted as chosen already. Without `first` and
-        `rng`, the first choice is then the row farthest from them.
+        Rows chosen elsewhere (a global bank), counted as chosen already; in the scale of
+        `patch_features`. Without `first` and `rng`, the first choice is then the row farthest
+        from them.
     rng : numpy Generator, optional
         Draws the row to begin with. Without `first`, `rng` and `centers` it is row 0.
     projection : array of shape (d, p), float32, optional
-        Fixed random projection (`random_projection`). All distances, `radii` and `stop_radius`
-        included, are then those of the projected float32 rows (`project`).
-    progress : callable (done, total), optional
+        Fixed random projection (`random_projection`), which keeps squared distances on average.
+        All distances, `radii` and `stop_radius` included, are then those of the projected float32
+        rows (`project`).
+    progress : callable (rows chosen, rows wanted), optional
         Called now and then on long runs, and at the end.
     stop_radius : float, optional
-        Stop as soon as the worst-covered row lies at most this far from a center: fewer rows
-        may come back, none at all if `centers` already cover so well.
+        Euclidean distance, not squared. Stop as soon as the worst-covered row lies at most this
+        far from a center: fewer rows may come back, none at all if `centers` already cover so
+        well.
     threads : int, optional
         How many threads work; by default the CPUs that this process may use. Changes nothing
         but the time.
@@ -89,7 +105,7 @@ def select_coreset(
     Returns
     -------
     Coreset
-        `indices` (k,) int64 and `radii` (k,) float64.
+        `indices` (k,) int64, in order of choice; `radii` (k,) float64, Euclidean distances.
 
     Raises
     ------
@@ -111,6 +127,19 @@ def select_coreset(
 
     On a GPU: 4 d bytes a row (1.8 GB for 3.5 million of 128 numbers) and a center, and up to about
     0.7 GB; 8 more bytes a row on the host.
+
+    Examples
+    --------
+    Row 1 lies farthest from row 0, at a distance of 5; then row 2 is left, at a distance of 1.
+
+    >>> import numpy as np
+    >>> from common.patchcore.coreset import select_coreset
+    >>> rows = np.array([[0, 0], [3, 4], [0, 1]], dtype=np.float32)
+    >>> chosen = select_coreset(rows, 2)
+    >>> chosen.indices.tolist(), chosen.radii.tolist()
+    ([0, 1], [5.0, 1.0])
+    >>> select_coreset(rows, 1, centers=rows[:1]).indices.tolist()
+    [1]
     """
     rows = _checked(patch_features, "patch_features")
     n, d = rows.shape

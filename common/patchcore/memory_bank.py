@@ -28,6 +28,8 @@ class MemoryBank:
     Parameters
     ----------
     rows : array of shape (m, d), float32
+        Patch features in the network's own scale; finite, at least one. Not modified, and not
+        copied where they are contiguous.
     threads : int, optional
         How many threads search; by default the CPUs that this process may use.
     device : torch.device or str, optional
@@ -52,6 +54,15 @@ class MemoryBank:
     Peak memory beside rows and queries: one more copy of the rows (half of one in bfloat16), at
     most half as much again where the bound is in use, and 10 MB a thread, whatever the number of
     queries. On a GPU: one copy of the rows and up to about 0.7 GB.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from common.patchcore.memory_bank import MemoryBank
+    >>> bank = MemoryBank(np.array([[0, 0], [6, 8]], dtype=np.float32))
+    >>> distances, indices = bank.nearest(np.array([[3, 4], [6, 9]], dtype=np.float32))
+    >>> distances.tolist(), indices.tolist()  # a tie goes to the lower index
+    ([5.0, 1.0], [0, 1])
     """
 
     def __init__(
@@ -78,13 +89,14 @@ class MemoryBank:
         Parameters
         ----------
         queries : array of shape (q, d), float32
+            Patch features in the scale of the rows; finite. Not modified.
         k : int
-            At least 1, at most the number of rows.
+            Neighbours wanted: at least 1, at most the number of rows.
 
         Returns
         -------
         distances : array of shape (q,) if `k` is 1, else (q, k), float64
-            Euclidean.
+            Euclidean, not squared.
         indices : array of the same shape, int64
             Ties go to the lowest index.
 
@@ -92,6 +104,15 @@ class MemoryBank:
         ------
         ValueError
             If the queries do not fit the bank or hold a non-finite value, or `k` is out of range.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from common.patchcore.memory_bank import MemoryBank
+        >>> bank = MemoryBank(np.array([[0], [1], [5]], dtype=np.float32))
+        >>> distances, indices = bank.nearest(np.array([[4]], dtype=np.float32), k=2)
+        >>> distances.tolist(), indices.tolist()
+        ([[1.0, 3.0]], [[2, 1]])
         """
         queries = _checked(queries, "queries")
         m, d = self.rows.shape

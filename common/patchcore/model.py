@@ -43,7 +43,18 @@ class Prediction:
     anomaly_map : array of shape (H, W), float32
         Euclidean distances from the bank, at the image's own size.
     score : float
-        The image score: the map's maximum (or a percentile, see `image-score`).
+        The image score, a Euclidean distance too: the map's maximum (or a percentile, see
+        `image-score`).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from common.patchcore import Prediction
+    >>> anomaly_map = np.zeros((4, 6), dtype=np.float32)
+    >>> anomaly_map[1, 5] = 7.5  # the second row's last pixel is the strangest
+    >>> found = Prediction(anomaly_map, score=float(anomaly_map.max()))
+    >>> found.score, divmod(int(found.anomaly_map.argmax()), 6)
+    (7.5, (1, 5))
     """
 
     anomaly_map: NDArray[np.float32]
@@ -64,15 +75,21 @@ class PatchCore:
     **changes
         Settings to change, as `PatchCore(image_size=256, weights="random")`.
 
-    Examples
-    --------
-    >>> model = PatchCore(backbone="resnet18", weights="random")       # doctest: +SKIP
-    >>> model.fit(sorted(Path("data/bottle/train/good").glob("*.png")))  # doctest: +SKIP
-    >>> model.predict_single("data/bottle/test/good/000.png").score    # doctest: +SKIP
-
     References
     ----------
     Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from common.patchcore import PatchCore
+    >>> good = np.zeros((2, 64, 48, 3), dtype=np.uint8)  # two black pictures
+    >>> spotted = good[0].copy()
+    >>> spotted[16:32, 16:32] = 255
+    >>> model = PatchCore(backbone="resnet18", weights="random", device="cpu").fit(good)
+    >>> black, spot = model.predict([good[0], spotted])
+    >>> spot.anomaly_map.shape, spot.score > 2 * black.score
+    ((64, 48), True)
     """
 
     def __init__(
@@ -125,12 +142,15 @@ class PatchCore:
         Parameters
         ----------
         images : iterable
-            Whatever `as_inputs` takes: paths, PIL images, arrays, tensors, data-set items, loader
-            batches.
+            Good parts only. Whatever `as_inputs` takes: paths; PIL images; arrays of shape (H, W)
+            or (H, W, 3), uint8, sRGB from 0 to 255; tensors of shape (3, h, w) or (b, 3, h, w),
+            float32, ImageNet-normalized; data-set items; loader batches. Sizes in pixels, and
+            they may differ.
         category : str, optional
             Fit one bank per category by calling once for each; without it the bank is shared.
             A bank that is there already is replaced.
-        progress : callable (images done, images), optional
+        progress : callable (images done, images in all), optional
+            Called as the work goes on.
 
         Returns
         -------
@@ -148,6 +168,17 @@ class PatchCore:
         -----
         The bank has min(ceil(`local-coreset-ratio` x patches), `global-bank-size`) rows. Features
         are spilled to a temporary folder unless a cache was given.
+
+        Examples
+        --------
+        One patch every 8 pixels: 2 pictures of 8 x 6 patches, a tenth of which are kept.
+
+        >>> import numpy as np
+        >>> from common.patchcore import PatchCore
+        >>> good = np.zeros((2, 64, 48, 3), dtype=np.uint8)
+        >>> model = PatchCore(backbone="resnet18", weights="random", device="cpu")
+        >>> model.fit(good, category="clip").banks["clip"].shape
+        (10, 384)
         """
         name = category or SHARED
         if any((bank == SHARED) != (name == SHARED) for bank in self.banks):
@@ -196,7 +227,8 @@ class PatchCore:
         ----------
         name : str
             A category, or `shared`.
-        rows : array of shape (m, d)
+        rows : array of shape (m, d), float16 or float32
+            Patch features in the network's own scale, farthest first. Not copied.
 
         Raises
         ------
@@ -211,11 +243,71 @@ class PatchCore:
         self._search.pop(name, None)
 
     def predict(self, images: Iterable[Any], category: str | None = None) -> list[Prediction]:
-        """Judge images; see `predict_each` for folders too large to hold all maps at once."""
+        """Judge images; see `predict_each` for folders too large to hold all maps at once.
+
+        Parameters
+        ----------
+        images : iterable
+            Of the kinds, shapes, dtypes and units that `fit` takes.
+        category : str, optional
+            Which bank judges; may be left out if there is only one.
+
+        Returns
+        -------
+        list of Prediction
+            In order. Each has `anomaly_map`, an array of shape (H, W), float32, of Euclidean
+            distances at the size of the image as it was given, in pixels; and `score`.
+
+        Raises
+        ------
+        InputError
+            If no bank fits, or an image cannot be read.
+
+        Examples
+        --------
+        A bank that keeps every patch as it is lies at distance 0 from its own pictures.
+
+        >>> import numpy as np
+        >>> from common.patchcore import PatchCore
+        >>> good = np.zeros((2, 64, 48, 3), dtype=np.uint8)
+        >>> model = PatchCore(backbone="resnet18", weights="random", device="cpu",
+        ...                   local_coreset_ratio=1.0, wire_dtype="float32").fit(good)
+        >>> [judged.score for judged in model.predict(good)]
+        [0.0, 0.0]
+        """
         return list(self.predict_each(images, category))
 
     def predict_single(self, image: Any, category: str | None = None) -> Prediction:
-        """Judge one image."""
+        """Judge one image.
+
+        Parameters
+        ----------
+        image : path, PIL image, array or tensor
+            Array of shape (H, W) or (H, W, 3), uint8, sRGB from 0 to 255; or tensor of shape
+            (3, h, w), float32, ImageNet-normalized.
+        category : str, optional
+            Which bank judges; may be left out if there is only one.
+
+        Returns
+        -------
+        Prediction
+            As `predict` gives it.
+
+        Raises
+        ------
+        InputError
+            If no bank fits, or the image cannot be read.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from common.patchcore import PatchCore
+        >>> grey = np.full((40, 56), 128, dtype=np.uint8)
+        >>> model = PatchCore(backbone="resnet18", weights="random", device="cpu").fit([grey])
+        >>> judged = model.predict_single(grey)
+        >>> judged.anomaly_map.shape, judged.score == float(judged.anomaly_map.max())
+        ((40, 56), True)
+        """
         return self.predict([image], category)[0]
 
     def predict_each(
@@ -276,7 +368,27 @@ class PatchCore:
         )
 
     def get_stats(self) -> dict[str, Any]:
-        """Return `memory_bank_size`, `feature_dim`, `banks`, `radius`, `feature_space`, ..."""
+        """Say what the model is and how large.
+
+        Returns
+        -------
+        dict
+            `memory_bank_size`: rows of all banks; `feature_dim`: numbers a row; `banks`: rows of
+            each bank by name; `categories`; `radius`: Euclidean distance from the bank's rows to
+            the training patch farthest from them, in the space of the coreset's distances (None
+            before `fit`); `backbone`, `feature_space`, `fingerprint` and `device`: text.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from common.patchcore import PatchCore
+        >>> model = PatchCore(backbone="resnet18", weights="random", device="cpu")
+        >>> model.get_stats()["memory_bank_size"]
+        0
+        >>> stats = model.fit(np.zeros((2, 64, 48, 3), dtype=np.uint8)).get_stats()
+        >>> stats["memory_bank_size"], stats["feature_dim"], stats["banks"]
+        (10, 384, {'shared': 10})
+        """
         return {
             "memory_bank_size": sum(len(rows) for rows in self.banks.values()),
             "feature_dim": self.extractor.feature_dim,
@@ -290,7 +402,29 @@ class PatchCore:
         }
 
     def save(self, folder: Path | str) -> None:
-        """Write `bank.safetensors` and `model.json` (no pickle)."""
+        """Write `bank.safetensors` and `model.json` (no pickle).
+
+        Parameters
+        ----------
+        folder : path
+            The model folder; made if missing.
+
+        Raises
+        ------
+        InputError
+            If there is no memory bank yet.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> from common.patchcore import PatchCore
+        >>> model = PatchCore(backbone="resnet18", weights="random", device="cpu")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.fit(np.zeros((2, 64, 48, 3), dtype=np.uint8)).save(folder)
+        ...     sorted(os.listdir(folder))
+        ['bank.safetensors', 'model.json']
+        """
         if not self.banks:
             raise InputError("the model has no memory bank to save; call fit first")
         SavedModel(
@@ -318,6 +452,7 @@ class PatchCore:
         folder : path
             A model folder, or a run folder with `model/` in it.
         cache : FeatureCache, optional
+            Keeps features between calls and processes.
         **changes
             `device`, `batch_size`, `num_workers`, `image_score`, or `weights` with the path of
             the weight file where this machine has it elsewhere.
@@ -327,6 +462,19 @@ class PatchCore:
         InputError
             If the model is damaged, the weights found here are not those it was built with, or a
             change would make another feature space.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from common.patchcore import PatchCore
+        >>> good = np.zeros((2, 64, 48, 3), dtype=np.uint8)
+        >>> model = PatchCore(backbone="resnet18", weights="random", device="cpu").fit(good)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(folder)
+        ...     again = PatchCore.load(folder, device="cpu")
+        >>> again.predict_single(good[0]).score == model.predict_single(good[0]).score
+        True
         """
         saved = SavedModel.load(Path(folder))
         space = saved.space

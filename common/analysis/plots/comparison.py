@@ -51,6 +51,15 @@ def plot_comparison_bar_chart(
     Returns
     -------
     Figure
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from common.analysis import plot_comparison_bar_chart
+    >>> table = pd.DataFrame({"local": [0.5, None], "centralized": [0.75, 0.9]}, ["clip", "pipe"])
+    >>> axes = plot_comparison_bar_chart(table).axes[0]
+    >>> [text.get_text() for text in axes.texts]
+    ['0.50', 'missing', '0.75', '0.90']
     """
     names = [str(name) for name in table.columns]
     colors = series_colors(names)
@@ -118,6 +127,15 @@ def plot_performance_heatmap(
     Returns
     -------
     Figure
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from common.analysis import plot_performance_heatmap
+    >>> table = pd.DataFrame({"local": [0.5, 0.7], "centralized": [0.75, 0.9]}, ["clip", "pipe"])
+    >>> axes = plot_performance_heatmap(table).axes[0]
+    >>> [text.get_text() for text in axes.texts]  # row by row
+    ['0.500', '0.750', '0.700', '0.900']
     """
     figure = new_figure(1.5 + 0.34 * table.shape[0])
     axes = figure.subplots()
@@ -178,6 +196,15 @@ def plot_box_comparison(
     -------
     Figure
         Boxes from the lower to the upper quartile, whiskers to the extremes.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from common.analysis import plot_box_comparison
+    >>> table = pd.DataFrame({"local": [0.5, None], "centralized": [0.75, 0.9]}, ["clip", "pipe"])
+    >>> axes = plot_box_comparison(table).axes[0]
+    >>> [label.get_text().splitlines() for label in axes.get_yticklabels()]
+    [['local', '(1 category)'], ['centralized', '(2 categories)']]
     """
     names = [str(name) for name in table.columns]
     colors = series_colors(names)

@@ -51,6 +51,14 @@ def plot_fpr_spro_curves(
     -------
     Figure
         The FPR is on a logarithmic axis from 0.001, as the limits are.
+
+    Examples
+    --------
+    >>> from common.analysis import Curve, plot_fpr_spro_curves
+    >>> curve = Curve(fpr=(0.0, 0.1, 1.0), spro=(0.5, 0.8, 1.0))
+    >>> axes = plot_fpr_spro_curves({"local": curve}, limits=[0.05, 0.3]).axes[0]
+    >>> [text.get_text() for text in axes.texts], axes.lines[-1].get_ydata().tolist()
+    (['0.05', '0.3'], [0.5, 0.8, 1.0])
     """
     names = list(curves)
     colors = series_colors(names)
@@ -104,6 +112,16 @@ def plot_accuracy_against_bytes(
     Returns
     -------
     Figure
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from common.analysis import plot_accuracy_against_bytes
+    >>> points = {"bytes": [0, 3_000_000], "accuracy": [0.9, 0.8]}
+    >>> points = pd.DataFrame(points, index=["centralized", "federated_iid"])
+    >>> line, point = plot_accuracy_against_bytes(points).axes[0].lines
+    >>> line.get_linestyle(), float(point.get_xdata()[0])  # in MB
+    ('--', 3.0)
     """
     figure = new_figure(2.8 + 0.15 * len(points))
     axes = figure.subplots()

@@ -36,7 +36,7 @@ def visualize_anomaly_map(
     image : array of shape (H, W, 3) or (H, W), uint8 or float in [0, 1]
         As a person would see it: not normalised for the network.
     anomaly_map : array of shape (H, W), float
-        Distances to the memory bank.
+        Euclidean distances to the memory bank.
     mask : array of shape (H, W), bool, optional
         Annotated defects, outlined on the image and the overlay.
     limits : (float, float), optional
@@ -45,6 +45,7 @@ def visualize_anomaly_map(
     threshold : float, optional
         Marked on the colour bar.
     title : str, optional
+        Stands above the three.
     alpha : float
         Opacity of the overlaid map at the upper end of the colour scale, in [0, 1].
     path : Path, optional
@@ -58,6 +59,16 @@ def visualize_anomaly_map(
     ------
     ValueError
         If image, map and mask are not of one height and width.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from common.analysis import visualize_anomaly_map
+    >>> image, anomaly_map = np.zeros((4, 6, 3), dtype=np.uint8), np.zeros((4, 6))
+    >>> anomaly_map[1, 5] = 7.5
+    >>> figure = visualize_anomaly_map(image, anomaly_map, limits=(0.0, 10.0))
+    >>> [axes.get_title(loc="left") for axes in figure.axes[:3]]
+    ['image', 'anomaly map', 'overlay']
     """
     shown = _picture(image)
     for name, array in (("anomaly map", anomaly_map), ("mask", mask)):
@@ -126,6 +137,15 @@ def plot_sample_grid(
     ------
     ValueError
         If there is no image, or not one title for each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from common.analysis import plot_sample_grid
+    >>> pictures = [np.zeros((4, 6, 3), dtype=np.uint8), np.ones((6, 4))]
+    >>> figure = plot_sample_grid(pictures, ["clip", "pipe"], columns=2)
+    >>> [axes.get_title(loc="left") for axes in figure.axes]
+    ['clip', 'pipe']
     """
     if not images or len(images) != len(titles):
         raise ValueError(f"{len(images)} images and {len(titles)} titles: give one title an image")

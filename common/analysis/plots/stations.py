@@ -47,6 +47,15 @@ def plot_partition_distribution(
     -------
     Figure
         One bar a station, its total at the end.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from common.analysis import plot_partition_distribution
+    >>> stats = pd.DataFrame({"clip": [30, 0], "screw": [10, 25]}, index=["north", "south"])
+    >>> axes = plot_partition_distribution(stats).axes[0]
+    >>> [text.get_text() for text in axes.texts]
+    [' 40', ' 25']
     """
     counts = stats.drop(columns="total", errors="ignore").fillna(0)
     names = [str(name) for name in counts.columns]
@@ -93,6 +102,14 @@ def plot_client_contributions(
     -------
     Figure
         Three panels with the stations as shared rows.
+
+    Examples
+    --------
+    >>> from common.analysis import plot_client_contributions
+    >>> north = {"name": "north", "images": 30, "rows_sent": 80, "rows_chosen": 60}
+    >>> images, rows, _ = plot_client_contributions([north | {"bytes": 245_760}]).axes
+    >>> [float(bar.get_width()) for bar in (*images.patches, *rows.patches)]
+    [30.0, 80.0, 60.0]
     """
     stations = pd.DataFrame(list(contributions))
     if "name" not in stations:
@@ -142,6 +159,15 @@ def plot_class_bars(counts: pd.DataFrame, *, path: Path | None = None) -> Figure
     Figure
         Two panels with the categories as shared rows. Green and red differ in brightness and in
         hatching too.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from common.analysis import plot_class_bars
+    >>> counts = {"train_good": [1200], "test_good": [9], "test_defective": [4]}
+    >>> train, test = plot_class_bars(pd.DataFrame(counts, index=["clip"])).axes
+    >>> [text.get_text() for text in (*train.texts, *test.texts)]
+    ['1,200', '9', '4']
     """
     rows = np.arange(len(counts))
     figure = new_figure(1.2 + 0.36 * len(counts))

@@ -64,6 +64,18 @@ def write_report(
     -----
     Nothing is imputed: what a run did not write is named as missing. The page is written under a
     temporary name and renamed when whole.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from common.analysis import write_report
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     told = '{"method": "local", "status": "failed", "error": "the disk is full"}'
+    ...     _ = Path(folder, "run.json").write_text(told)
+    ...     page = write_report([Path(folder)], Path(folder))
+    ...     page.name, "the disk is full" in page.read_text(encoding="utf-8")
+    ('report.html', True)
     """
     runs = find_runs(run_dirs)
     if gallery and any(run.real_stations for run in runs):

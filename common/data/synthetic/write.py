@@ -66,6 +66,18 @@ def write_synthetic(
     -----
     All is written into a folder beside `root` that is renamed at the end: there is never half a
     data set. Like AutoVI's images about 1 s each at full size, a few hundredths at 128 pixels.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from common.data.synthetic import write_synthetic
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     about = write_synthetic(Path(folder), images=2, size=32)
+    >>> about["categories"]["pipe_staple"]["counts"]
+    {'train/good': 2, 'test/good': 1, 'test/missing': 2}
+    >>> about["categories"]["tank_screw"]["size"]
+    [60, 80]
     """
     root = Path(root).resolve()
     _check(root, images, size, seed)

@@ -37,6 +37,20 @@ class EvaluationCounts:
     Memory and bytes grow with the bins in use, not with pixels: about 6,000 bins for each
     combination of defect types, and for each region at most as many as it has pixels. `nbytes`
     says what a station sends.
+
+    Examples
+    --------
+    A good image at station a and a defective one at station b: together they have an AUROC.
+
+    >>> import numpy as np
+    >>> from common.evaluation import EvaluationCounts
+    >>> a, b, total = EvaluationCounts(), EvaluationCounts(), EvaluationCounts()
+    >>> a.update(np.zeros((4, 6)), None, label=0, score=0.2, defect_type="good")
+    >>> b.update(np.ones((4, 6)), None, label=1, score=0.9, defect_type="crack")
+    >>> for sent in (b.to_arrays(), a.to_arrays()):
+    ...     total = total.merge(EvaluationCounts.from_arrays(sent))
+    >>> total.n_images, total.compute().overall.auc_roc
+    (2, 1.0)
     """
 
     def __init__(self) -> None:
@@ -55,15 +69,18 @@ class EvaluationCounts:
 
         Parameters
         ----------
-        anomaly_map : array of shape (H, W)
-            Scores at the size of the image file, compared as float32. Not modified.
+        anomaly_map : array of shape (H, W), float
+            Euclidean distances, or any scores that are higher where a pixel is stranger, at the
+            size of the image file in pixels; finite, compared as float32. Not modified.
         regions : sequence of Region or None
-            Defect regions, masks (H, W); empty if there are none; None if the data set has no
-            masks, so that nothing is known about this image's pixels.
+            Defect regions: masks of shape (H, W), bool, and saturation areas in pixels. Empty if
+            there are none; None if the data set has no masks, so that nothing is known about this
+            image's pixels.
         label : int
             0 good, 1 defective.
         score : float
-            The image score.
+            The image score, a Euclidean distance as those of the map, or any number that is
+            higher for a stranger image.
         defect_type : str
             Name of the image's test folder. Counts as its type if it is defective and has no
             regions; otherwise the types of its regions do.
@@ -73,6 +90,18 @@ class EvaluationCounts:
         ValueError
             If the map or score is not finite, a mask has another shape than the map or no pixel,
             or label and regions contradict. Nothing is counted then.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from common.data.regions import Region
+        >>> from common.evaluation import EvaluationCounts
+        >>> anomaly_map = np.array([[0, 0, 0], [0, 0, 7.5]])
+        >>> found = Region(anomaly_map > 0, "crack", saturation_area=1)
+        >>> counts = EvaluationCounts()
+        >>> counts.update(anomaly_map, [found], label=1, score=7.5, defect_type="crack")
+        >>> counts.n_images, counts.image_scores(label=1)
+        (1, [7.5])
         """
         types = image_types(regions, label, defect_type)
         record = image_record(label, score, types, regions is not None)
@@ -100,6 +129,26 @@ class EvaluationCounts:
         """Add the counts of other images to these, and return this object.
 
         Associative and commutative: `compute` and `to_arrays` give the same bits for any order.
+
+        Parameters
+        ----------
+        other : EvaluationCounts
+            Of the same category. Not modified.
+
+        Returns
+        -------
+        EvaluationCounts
+            Itself.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from common.evaluation import EvaluationCounts
+        >>> one, other = EvaluationCounts(), EvaluationCounts()
+        >>> one.update(np.zeros((4, 6)), [], label=0, score=0.3, defect_type="good")
+        >>> other.update(np.zeros((4, 6)), [], label=0, score=0.1, defect_type="good")
+        >>> one.merge(other).image_scores(label=0)
+        [0.1, 0.3]
         """
         self._add(other._state)
         return self
@@ -115,6 +164,27 @@ class EvaluationCounts:
             Defect types to `structural` or `logical`, for types that are not AutoVI's.
         breakdown : bool
             Whether to compute the defect types and kinds too, or the whole category alone.
+
+        Returns
+        -------
+        EvaluationResult
+            Areas, rates and their bounds as shares from 0 to 1, counts as numbers of images,
+            regions and pixels; what cannot be computed is left out, with the reason.
+
+        Examples
+        --------
+        One of the region's two pixels stands out: its sPRO is 1/2 before the first false positive
+        and rises to 1 with the last one, so that the area under it is 3/4.
+
+        >>> import numpy as np
+        >>> from common.data.regions import Region
+        >>> from common.evaluation import EvaluationCounts
+        >>> anomaly_map = np.array([[3.0, 0, 0], [0, 0, 0]])
+        >>> mask = np.array([[True, True, False], [False, False, False]])
+        >>> counts, defect = EvaluationCounts(), Region(mask, "crack", saturation_area=2)
+        >>> counts.update(anomaly_map, [defect], label=1, score=3.0, defect_type="crack")
+        >>> counts.compute().overall.auc_spro[1.0]
+        0.75
         """
         return evaluate_scopes(self._state.images, self._levels, "merged counts", kinds, breakdown)
 

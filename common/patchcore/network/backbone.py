@@ -58,6 +58,18 @@ class FeatureExtractor:
     References
     ----------
     Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022, section 3.1.
+
+    Examples
+    --------
+    One patch every 8 pixels; 128 numbers of layer2 and 256 of layer3.
+
+    >>> import torch
+    >>> from common.config import Settings
+    >>> from common.patchcore import FeatureExtractor
+    >>> settings = Settings(backbone="resnet18", weights="random", device="cpu")
+    >>> extractor = FeatureExtractor.from_settings(settings)
+    >>> extractor(torch.zeros(1, 3, 64, 48)).shape, extractor.feature_dim
+    ((1, 8, 6, 384), 384)
     """
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
