@@ -150,10 +150,14 @@ def evaluate(
         kinds=read_kinds(kinds) if kinds else None,
     )
     with progress_bar("evaluating") as show:
+
+        def tell(category: str, step: str, done: int, total: int) -> None:
+            show(category, done, total)
+
         if maps is not None:
-            evaluate_maps(maps, index, out, options, show)
+            evaluate_maps(maps, index, out, options, tell)
         else:
-            evaluate_model(paths[0], index, out, options, on_progress=show)
+            evaluate_model(paths[0], index, out, options, on_progress=tell)
     print_run(out)
 
 
@@ -180,8 +184,7 @@ def _title(run: dict[str, Any]) -> str:
 
 
 def _stations_table(folder: Path, run: dict[str, Any]) -> Table:
-    path = folder / "contributions.json"
-    parts = json.loads(path.read_text(encoding="utf-8"))["stations"] if path.is_file() else []
+    parts = json.loads((folder / "contributions.json").read_text(encoding="utf-8"))["stations"]
     known = {part["name"]: part for part in parts}
     table = Table(title="Stations", title_justify="left")
     table.add_column("station")

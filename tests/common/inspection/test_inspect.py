@@ -25,7 +25,7 @@ from common.inspection.inspector import Inspector
 from common.inspection.verdict import choose_rule
 from common.patchcore import PatchCore, Prediction
 from common.patchcore.model_store import StationCalibration
-from common.runs.output import threshold_facts
+from common.runs.record import threshold_facts
 
 
 def results(out: Path) -> list[dict[str, Any]]:
