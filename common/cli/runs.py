@@ -149,15 +149,15 @@ def evaluate(
         changes=changed(changes),
         kinds=read_kinds(kinds) if kinds else None,
     )
+    work = evaluate_model if maps is None else evaluate_maps
     with progress_bar("evaluating") as show:
-
-        def tell(category: str, step: str, done: int, total: int) -> None:
-            show(category, done, total)
-
-        if maps is not None:
-            evaluate_maps(maps, index, out, options, tell)
-        else:
-            evaluate_model(paths[0], index, out, options, on_progress=tell)
+        work(
+            maps or paths[0],
+            index,
+            out,
+            options,
+            lambda category, step, done, total: show(f"{category}: {step}", done, total),
+        )
     print_run(out)
 
 

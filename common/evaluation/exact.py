@@ -26,8 +26,8 @@ from common.evaluation.result import EvaluationResult, evaluate_scopes
 class ExactEvaluation:
     """Evaluation of one category in which no score is rounded or left out.
 
-    Has the interface of `EvaluationCounts` (`update`, `image_scores`, `compute`) and cannot be
-    sent: it holds every score.
+    Has the interface of `EvaluationCounts` (`update`, `compute`) and cannot be sent: it holds
+    every score.
 
     Notes
     -----
@@ -64,10 +64,6 @@ class ExactEvaluation:
                 self._anomalous.setdefault(key, []).append(values)
             self._regions.extend(_highest(region) for region in pixels.regions)
         self._images.append(record)
-
-    def image_scores(self, label: int) -> list[float]:
-        """Scores of the good (0) or the defective (1) images taken in so far, ascending."""
-        return sorted(image.score for image in self._images if image.label == label)
 
     def compute(
         self, *, kinds: Mapping[str, str] | None = None, breakdown: bool = True

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from common.data.defects import load_regions
 from common.data.layout import DataIndex, Sample
@@ -19,23 +18,13 @@ from common.evaluation.result import EvaluationResult
 from common.evaluation.thresholds import Threshold, calibrate_threshold
 from common.patchcore import PatchCore, Prediction
 
-Evaluation = TypeVar("Evaluation", EvaluationCounts, ExactEvaluation)
+Evaluation = EvaluationCounts | ExactEvaluation
 Watcher = Callable[[Sample, Prediction], None]
 
 
 @dataclass(frozen=True)
 class CategoryResult:
-    """What an evaluation found in one category, with the threshold that belongs to it.
-
-    Attributes
-    ----------
-    category : str
-    result : EvaluationResult
-    held_out : sequence of float, or None
-        Scores that the threshold rests on, ascending; None where no threshold was looked for.
-    threshold : Threshold or None
-    calibration : CalibrationReport
-    """
+    """What was found in one category; `held_out` is None where no threshold was looked for."""
 
     category: str
     result: EvaluationResult
@@ -55,68 +44,44 @@ class CategoryResult:
 
 @dataclass(frozen=True)
 class StationJudgement:
-    """What a station's own images say, by category.
-
-    Attributes
-    ----------
-    counts : dict of category to EvaluationCounts
-        Empty ones for categories of which the station has held-out images alone.
-    scores : dict of category to StationScores
-    without_bank : list of str
-        Categories of the station that no bank can judge.
-    """
+    """What a station's own images say, by category, and what no bank can judge."""
 
     counts: dict[str, EvaluationCounts] = field(default_factory=dict)
     scores: dict[str, StationScores] = field(default_factory=dict)
     without_bank: list[str] = field(default_factory=list)
 
 
-def evaluate_samples(
-    model: PatchCore,
+def evaluate_predictions(
     index: DataIndex,
     samples: Sequence[Sample],
+    predictions: Iterable[Prediction],
     evaluation: Evaluation,
     watch: Watcher | None = None,
-) -> Evaluation:
-    """Judge test images of one category and count the outcome.
+) -> None:
+    """Count what came out for test images.
 
     Parameters
     ----------
-    model : PatchCore
     index : DataIndex
         Of the folder that the samples come from.
-    samples : sequence of Sample
-        All of one category; may be empty.
+    samples, predictions
+        One for one; of predictions made on the way one map is in memory at a time.
     evaluation : EvaluationCounts or ExactEvaluation
         Updated in place.
     watch : callable (sample, prediction), optional
         Called for every image, for progress and for saving maps.
-
-    Returns
-    -------
-    EvaluationCounts or ExactEvaluation
-        The one given.
-
-    Notes
-    -----
-    One map is in memory at a time, beside what the evaluation keeps.
     """
-    if not samples:
-        return evaluation
-    category = index.categories[samples[0].category]
-    predictions = model.predict_each([sample.path for sample in samples], category.name)
     for sample, prediction in zip(samples, predictions, strict=True):
         height, width = prediction.anomaly_map.shape
         evaluation.update(
             prediction.anomaly_map,
-            load_regions(sample, category, (height, width)),
+            load_regions(sample, index.categories[sample.category], (height, width)),
             label=sample.label,
             score=prediction.score,
             defect_type=sample.defect_type,
         )
         if watch is not None:
             watch(sample, prediction)
-    return evaluation
 
 
 def judge(
@@ -127,33 +92,17 @@ def judge(
     held_out: Sequence[Sample],
     evaluation: Evaluation,
     watch: Watcher | None = None,
-) -> StationScores:
-    """Judge the test images of one category, and those held out for its threshold.
+) -> list[float]:
+    """Judge the test images of a category that the model has a bank for, and the held-out ones.
 
-    Parameters
-    ----------
-    model, index, watch
-        As in `evaluate_samples`.
-    category : str
-        One that the model can judge.
-    test, held_out : sequences of Sample
-        Of any categories; the others are left out.
-    evaluation : EvaluationCounts or ExactEvaluation
-        A new one; updated in place.
-
-    Returns
-    -------
-    StationScores
-        Image scores, ascending.
+    Of samples of other categories nothing is done; `index`, `evaluation` and `watch` are those of
+    `evaluate_predictions`. Returns the image scores of the held-out images, ascending.
     """
-    test = [sample for sample in test if sample.category == category]
-    evaluate_samples(model, index, test, evaluation, watch)
+    own = [sample for sample in test if sample.category == category]
+    predictions = model.predict_each([sample.path for sample in own], category)
+    evaluate_predictions(index, own, predictions, evaluation, watch)
     paths = [sample.path for sample in held_out if sample.category == category]
-    return StationScores(
-        held_out=sorted(prediction.score for prediction in model.predict_each(paths, category)),
-        good=evaluation.image_scores(0),
-        defective=evaluation.image_scores(1),
-    )
+    return sorted(prediction.score for prediction in model.predict_each(paths, category))
 
 
 def judge_station(
@@ -165,19 +114,9 @@ def judge_station(
     *,
     score_test: bool = True,
 ) -> StationJudgement:
-    """Judge all images of one place, category by category, into counts that can be merged.
+    """Judge all images of one place into counts that can be merged; parameters as in `judge`.
 
-    Parameters
-    ----------
-    model, index, watch
-        As in `evaluate_samples`.
-    test, held_out : sequences of Sample
-    score_test : bool
-        False leaves the test images unjudged, but not their categories out.
-
-    Returns
-    -------
-    StationJudgement
+    Without `score_test` no test image is judged, but its category is not left out.
     """
     found, scored = StationJudgement(), test if score_test else ()
     for category in sorted({sample.category for sample in (*test, *held_out)}):
@@ -185,13 +124,15 @@ def judge_station(
             found.without_bank.append(category)
             continue
         counts = found.counts[category] = EvaluationCounts()
-        found.scores[category] = judge(model, index, category, scored, held_out, counts, watch)
+        scores = judge(model, index, category, scored, held_out, counts, watch)
+        good, defective = counts.image_scores(0), counts.image_scores(1)
+        found.scores[category] = StationScores(scores, good, defective)
     return found
 
 
 def conclude(
     category: str,
-    evaluation: EvaluationCounts | ExactEvaluation,
+    evaluation: Evaluation,
     held_out: Sequence[float] | None = None,
     rule: float | Threshold | None = None,
     *,
@@ -212,14 +153,10 @@ def conclude(
         To compare each of them with the others.
     kinds : mapping of defect type to kind, optional
         For defect types that are not AutoVI's.
-
-    Returns
-    -------
-    CategoryResult
     """
     result = evaluation.compute(kinds=kinds)
-    scores = sorted(held_out or ())
-    threshold = calibrate_threshold(scores, rule) if isinstance(rule, float) else rule
+    scores = None if held_out is None else sorted(held_out)
+    threshold = calibrate_threshold(scores or (), rule) if isinstance(rule, float) else rule
     good = result.image_scores[result.image_labels == 0].tolist()
-    report = report_calibration(threshold, scores, good, stations)
-    return CategoryResult(category, result, None if held_out is None else scores, threshold, report)
+    report = report_calibration(threshold, scores or (), good, stations)
+    return CategoryResult(category, result, scores, threshold, report)

@@ -152,7 +152,7 @@ def _run_category(
         watch = steps.watcher(category, len(test))
         scores = judge(model, steps.index, category, test, held_out, evaluation, watch)
         rule = record.settings.target_false_alarm_rate
-        record.keep(conclude(category, evaluation, scores.held_out, rule))
+        record.keep(conclude(category, evaluation, scores, rule))
     return {
         "status": "completed",
         "memory_bank_size": len(model.banks[model.bank_name(category)]),

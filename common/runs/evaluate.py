@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.config import Settings
-from common.data.defects import load_regions
 from common.data.images import read_size
 from common.data.layout import DataIndex, Sample
 from common.errors import InputError
@@ -20,9 +20,8 @@ from common.evaluation import (
     read_map,
     read_scale,
 )
-from common.evaluation.judge import Watcher, conclude, judge
+from common.evaluation.judge import Watcher, conclude, evaluate_predictions, judge
 from common.patchcore import PatchCore, Prediction
-from common.patchcore.network.feature_cache import FeatureCache
 from common.patchcore.station_threshold import choose_threshold, unknown_station
 from common.runs.output import write_run
 from common.runs.record import BankFacts, RunRecord
@@ -60,7 +59,6 @@ def evaluate_model(
     index: DataIndex,
     out: Path,
     options: EvaluateOptions,
-    cache: FeatureCache | None = None,
     on_progress: Listener | None = None,
 ) -> RunRecord:
     """Judge all test images of a data folder with a saved model, exactly.
@@ -73,7 +71,6 @@ def evaluate_model(
     out : Path
         Run folder for the metrics; an earlier run there is moved aside.
     options : EvaluateOptions
-    cache : FeatureCache, optional
     on_progress : callable, optional
 
     Returns
@@ -86,7 +83,7 @@ def evaluate_model(
         If the model has no bank for any category of the folder, does not know the station, or a
         setting contradicts it.
     """
-    model = PatchCore.load(folder, cache=cache, **(options.changes or {}))
+    model = PatchCore.load(folder, **(options.changes or {}))
     if options.station is not None and options.station not in model.stations:
         raise InputError(unknown_station(options.station, model.stations))
     record = RunRecord(
@@ -164,35 +161,27 @@ def evaluate_maps(
         if category not in present:
             record.notices.append(f"no maps of {category}: it was not evaluated")
             continue
+        test, evaluation = index.select("test", category), ExactEvaluation()
         with record.timed("score"):
-            evaluation = _evaluate_maps(folder, category, steps)
+            predictions = _read_maps(folder, category, test)
+            watch = steps.watcher(category, len(test))
+            evaluate_predictions(index, test, predictions, evaluation, watch)
         record.keep(conclude(category, evaluation, kinds=options.kinds))
     return _write(record, index, out)
 
 
-def _evaluate_maps(folder: Path, category: str, steps: Steps) -> ExactEvaluation:
-    """Count the maps of one category as if a model had just made them."""
+def _read_maps(folder: Path, category: str, samples: list[Sample]) -> Iterator[Prediction]:
+    """The maps of test images, as if a model had just made them."""
     maps, scale = find_maps(folder, category), read_scale(folder, category)
-    samples = steps.index.select("test", category)
-    evaluation = ExactEvaluation()
-    for done, sample in enumerate(samples, start=1):
+    for sample in samples:
         path = maps.get((sample.defect_type, sample.path.stem))
         if path is None:
             raise InputError(
                 f"{folder / category / 'test' / sample.defect_type}: no map named "
                 f"{sample.path.stem} for the test image {sample.path}"
             )
-        size = read_size(sample.path)
-        scores = read_map(path, size=size, scale=scale)
-        evaluation.update(
-            scores,
-            load_regions(sample, steps.index.categories[category], size),
-            label=sample.label,
-            score=float(scores.max()),
-            defect_type=sample.defect_type,
-        )
-        steps.tell(category, "scoring", done, len(samples))
-    return evaluation
+        scores = read_map(path, size=read_size(sample.path), scale=scale)
+        yield Prediction(scores, float(scores.max()))
 
 
 def _keeper(exporter: MapExporter) -> Watcher:

@@ -15,7 +15,7 @@ from common.data.images import read_size
 from common.data.layout import DataIndex, Sample
 from common.data.partition import make_partition
 from common.evaluation import EvaluationCounts, StationScores
-from common.evaluation.judge import conclude, judge_station
+from common.evaluation.judge import StationJudgement, conclude, judge_station
 from common.patchcore import FeatureExtractor, PatchCore
 from common.patchcore.model_store import SHARED
 from common.patchcore.network.feature_space import FeatureSpace
@@ -79,58 +79,63 @@ def run_local(
     rows: dict[str, int] = {}
     for number, indices in sorted(partition.indices.items()):
         name, own = partition.names[number], [index.samples[i] for i in indices]
-        test = [sample for sample in own if sample.split == "test"]
-        train = [sample for sample in own if sample.split == "train"]
-        samples, held_out = split_holdout(train, settings.calibration_fraction)
         model = PatchCore(settings, extractor=extractor, cache=cache)
-        began = time.monotonic()
-        for bank in _banks(settings, samples):
-            steps.fit(model, bank, samples, name)
-        with record.timed("score"):
-            found = judge_station(model, index, test, held_out, steps.watcher(name, len(test)))
+        found = _fit_and_judge(name, own, model, steps)
         for category, judged in found.counts.items():
             counts[category].merge(judged)
             scores[category][name] = found.scores[category]
-        for category in found.without_bank:
-            if left := sum(sample.category == category for sample in test):
-                record.notices.append(
-                    f"{name} has no training image of {category}: its {left} test images of it "
-                    "were not judged"
-                )
-        chosen = {bank: len(values) for bank, values in model.banks.items()}
-        rows |= {name if bank == SHARED else f"{name}/{bank}": n for bank, n in chosen.items()}
-        record.stations.append(
-            StationFacts(name, host=platform.node(), images_extracted=model.source.computed)
-        )
-        record.contributions.append(
-            Contribution(
-                name,
-                budget=sum(chosen.values()),
-                rows_sent=0,
-                rows_chosen=sum(chosen.values()),
-                bytes=0,
-                radius=model.radius,
-                seconds=time.monotonic() - began,
-                categories=_holdings(samples, extractor.space),
-            )
-        )
+        for bank, values in model.banks.items():
+            rows[name if bank == SHARED else f"{name}/{bank}"] = len(values)
     radius = max(one.radius or 0.0 for one in record.contributions)
     record.bank = BankFacts(settings.bank_scope, rows, extractor.feature_dim, radius)
     record.summary = f"used {len(record.stations)} of {len(record.stations)}"
     for category, merged in counts.items():
         stations = scores[category]
-        held = [score for own in stations.values() for score in own.held_out]
+        held = [score for own_scores in stations.values() for score in own_scores.held_out]
         rule = settings.target_false_alarm_rate
         record.keep(conclude(category, merged, held, rule, stations=stations))
     write_run(record, out)
     return record
 
 
-def _banks(settings: Settings, samples: Sequence[Sample]) -> list[str]:
-    """Names of the banks that a station builds."""
-    if settings.bank_scope == "shared":
-        return [SHARED]
-    return sorted({sample.category for sample in samples})
+def _fit_and_judge(
+    name: str, own: Sequence[Sample], model: PatchCore, steps: Steps
+) -> StationJudgement:
+    """One station's whole part, booked in the record."""
+    record, began = steps.record, time.monotonic()
+    settings = record.settings
+    test = [sample for sample in own if sample.split == "test"]
+    train = [sample for sample in own if sample.split == "train"]
+    samples, held_out = split_holdout(train, settings.calibration_fraction)
+    shared = settings.bank_scope == "shared"
+    for bank in [SHARED] if shared else sorted({sample.category for sample in samples}):
+        steps.fit(model, bank, samples, name)
+    with record.timed("score"):
+        watch = steps.watcher(name, len(test))
+        found = judge_station(model, steps.index, test, held_out, watch)
+    for category in found.without_bank:
+        if left := sum(sample.category == category for sample in test):
+            record.notices.append(
+                f"{name} has no training image of {category}: its {left} test images of it were "
+                "not judged"
+            )
+    record.stations.append(
+        StationFacts(name, host=platform.node(), images_extracted=model.source.computed)
+    )
+    rows = sum(len(bank) for bank in model.banks.values())
+    record.contributions.append(
+        Contribution(
+            name,
+            budget=rows,
+            rows_sent=0,
+            rows_chosen=rows,
+            bytes=0,
+            radius=model.radius,
+            seconds=time.monotonic() - began,
+            categories=_holdings(samples, model.space),
+        )
+    )
+    return found
 
 
 def _holdings(samples: Sequence[Sample], space: FeatureSpace) -> dict[str, dict[str, int]]:

@@ -30,22 +30,9 @@ _NAMED_WEIGHTS: Final = ("auto", "imagenet", "random")
 class StationFacts:
     """A station's line in `run.json`; what a method does not have is None.
 
-    Attributes
-    ----------
-    name : str
-    node_id : str or None
-        Flower's.
-    status : str
-        `used`, `refused`, `failed` or `missing`.
-    reason : str or None
-        Why it is not `used`.
-    joined_round : int or None
-        The round before which it was first surveyed.
-    host : str or None
-    bytes_up, bytes_down : int
-        Payload from and to the station.
-    images_extracted : int
-        Images whose features it computed, rather than read from its cache.
+    `status` is `used`, `refused`, `failed` or `missing`, with the reason of the last three.
+    `joined_round` is the round before which the station was first surveyed, `images_extracted`
+    how many images' features it computed rather than read from its cache.
     """
 
     name: str
@@ -63,21 +50,9 @@ class StationFacts:
 class Contribution:
     """A station's line in `contributions.json`.
 
-    Attributes
-    ----------
-    name : str
-    budget : int
-        Rows that it was allowed to choose.
-    rows_sent, rows_chosen : int
-        Rows that left it, and how many of its rows are in the bank that judges.
-    bytes : int
-        Size of all that it sent.
-    radius : float or None
-        Of its own banks, the largest.
-    seconds : float
-        Of all its work.
-    categories : dict of category to {"images": int, "patches": int}
-        What its bank is built from.
+    `categories` holds the images and patches that its bank is built from; of its rows at most
+    `budget` may be chosen, `rows_sent` left it, and `rows_chosen` are in the bank that judges:
+    without a federation its own. `radius` is the largest of its own banks.
     """
 
     name: str
