@@ -212,10 +212,7 @@ class PatchCore:
         self._search.pop(name, None)
 
     def drop_bank(self, name: str) -> None:
-        """Forget a memory bank, the category that it was for, and how far its images lay from it.
-
-        Does nothing if there is no such bank.
-        """
+        """Forget a bank, if there is one: its rows, its category and its radius."""
         for kept in (self.banks, self._search, self._radii):
             kept.pop(name, None)
         self.categories = tuple(category for category in self.categories if category != name)

@@ -36,13 +36,7 @@ class Steps:
     on_progress: Listener | None = None
 
     def fit(self, model: PatchCore, bank: str, samples: Sequence[Sample], place: str) -> None:
-        """Build one bank, named after its category or `shared`, of its own among the samples.
-
-        Raises
-        ------
-        InputError
-            If there is none, or one cannot be read.
-        """
+        """Build one bank, named after its category or `shared`, of its own among the samples."""
         own = [sample.path for sample in samples if bank in (SHARED, sample.category)]
         if not own:
             folder = "<category>" if bank == SHARED else bank
