@@ -20,8 +20,7 @@ from common.config import Settings
 from common.data.images import read_size
 from common.data.layout import Sample
 from common.errors import InputError, NoImagesError
-from common.evaluation import EvaluationCounts
-from common.evaluation.judge import evaluate_samples
+from common.evaluation.judge import judge_station
 from common.patchcore import FeatureExtractor, PatchCore
 from common.patchcore.distances import Distances
 from common.patchcore.local_bank import LocalBank, build_local_bank, covering_radius
@@ -154,29 +153,30 @@ def score(
         )
         for name, bank in banks.items():
             model.set_bank(name, bank)
-        categories, counts, without = {}, {}, []
-        for name in sorted({s.category for s in (*station.test, *station.held_out)}):
-            if SHARED not in banks and name not in banks:
-                without.append(name)
-                continue
-            test = [s for s in station.test if s.category == name and request.score_images]
-            held_out = [s for s in station.held_out if s.category == name]
-            evaluation = evaluate_samples(model, station.index, test, EvaluationCounts())
-            scores = [p.score for p in model.predict_each([s.path for s in held_out], name)]
-            categories[name] = CategoryScores(test=len(test), held_out_scores=scores)
-            if test:
-                counts.update({f"{name}/{key}": a for key, a in evaluation.to_arrays().items()})
+        found = judge_station(
+            model,
+            station.index,
+            station.test,
+            station.held_out,
+            score_test=request.score_images,
+        )
         radius = _radii(station, model.source, banks)
         folder.clear()
     reply = ScoreReply(
         station=station.name,
-        categories=categories,
-        without_bank=without,
+        categories={
+            name: CategoryScores(
+                test=found.counts[name].n_images, held_out_scores=list(own.held_out)
+            )
+            for name, own in found.scores.items()
+        },
+        without_bank=found.without_bank,
         radius=radius,
         seconds=time.monotonic() - started,
         extracted=model.source.computed,
     )
-    return reply, counts
+    counts = {name: own.to_arrays() for name, own in found.counts.items() if own.n_images}
+    return reply, {f"{name}/{key}": a for name, own in counts.items() for key, a in own.items()}
 
 
 def _choose_rows(

@@ -73,11 +73,6 @@ class Outcome:
         """Rows of the global banks, by name."""
         return {name: bank.rows for name, bank in self.banks.items()}
 
-    def held_out_scores(self, category: str) -> list[float]:
-        """Scores of the held-out images of all stations, ascending."""
-        stations = self.station_scores.get(category, {})
-        return sorted(score for own in stations.values() for score in own.held_out)
-
     def categories(self) -> list[str]:
         """All categories that some station holds, in order."""
         return sorted({c for survey in self.surveys.values() for c in survey.categories})

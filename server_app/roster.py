@@ -6,7 +6,7 @@ import functools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from common.config import Settings
 from common.errors import RunError
@@ -14,6 +14,7 @@ from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.weights import expected_shapes
 from common.protocol.messages import SurveyReply, as_sentence
 from common.protocol.records import MalformedReplyError
+from common.runs.record import StationFacts
 from server_app.checks import check_survey
 
 Status = Literal["used", "refused", "failed", "missing"]
@@ -88,19 +89,19 @@ class Participant:
         self.extracted += other.extracted
         self.radius = other.radius
 
-    def to_json(self) -> dict[str, Any]:
-        """Facts for `run.json`."""
-        return {
-            "name": self.name,
-            "node_id": None if self.node_id is None else str(self.node_id),
-            "status": self.status,
-            "reason": self.reason,
-            "joined_round": self.joined,
-            "host": self.survey.host if self.survey else None,
-            "bytes_up": self.bytes_up,
-            "bytes_down": self.bytes_down,
-            "images_extracted": self.extracted,
-        }
+    def facts(self) -> StationFacts:
+        """Its line in `run.json`."""
+        return StationFacts(
+            name=self.name,
+            node_id=None if self.node_id is None else str(self.node_id),
+            status=self.status,
+            reason=self.reason,
+            joined_round=self.joined,
+            host=self.survey.host if self.survey else None,
+            bytes_up=self.bytes_up,
+            bytes_down=self.bytes_down,
+            images_extracted=self.extracted,
+        )
 
 
 @dataclass

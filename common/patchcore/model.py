@@ -242,6 +242,17 @@ class PatchCore:
         self.banks[name] = rows
         self._search.pop(name, None)
 
+    def drop_bank(self, name: str) -> None:
+        """Forget a bank, if there is one: its rows, its category and its radius."""
+        for kept in (self.banks, self._search, self._radii):
+            kept.pop(name, None)
+        self.categories = tuple(category for category in self.categories if category != name)
+        self.radius = max(self._radii.values(), default=None)
+
+    def can_judge(self, category: str) -> bool:
+        """Whether a bank is there for images of a category."""
+        return SHARED in self.banks or category in self.banks
+
     def predict(self, images: Iterable[Any], category: str | None = None) -> list[Prediction]:
         """Judge images; see `predict_each` for folders too large to hold all maps at once.
 
@@ -527,7 +538,8 @@ class PatchCore:
                     f"space {model.extractor.feature_dim}; the files do not belong together"
                 )
             model.set_bank(name, rows)
-            model._radii[name] = saved.radius or 0.0
+            if saved.radius is not None:
+                model._radii[name] = saved.radius
         model.thresholds, model.categories = dict(saved.thresholds), saved.categories
         model.calibration, model.stations = dict(saved.calibration), dict(saved.stations)
         model.selection = saved.selection
