@@ -37,7 +37,7 @@ def put_last(package: str) -> None:
 
 def _check(package: str) -> None:
     other = _origin(package)
-    if other is not None and other.resolve() != FOLDER / package / "__init__.py":
+    if other is not None and other.resolve() != (FOLDER / package / "__init__.py").resolve():
         raise ImportError(
             f"{other}: another package named `{package}`, which fedpatchcore has, too, and one "
             "process cannot hold both; keep that one off this process' sys.path, or run "
@@ -46,14 +46,15 @@ def _check(package: str) -> None:
 
 
 def _origin(package: str) -> Path | None:
-    """File that `import package` gives or gave; None if nothing, or a mere folder, has the name."""
+    """What `import package` gives or gave; None if nothing, or a mere folder, has the name."""
     if module := sys.modules.get(package):
-        file, folders = getattr(module, "__file__", None), getattr(module, "__path__", ())
-    elif spec := find_spec(package):
-        file, folders = spec.origin, spec.submodule_search_locations or ()
-    else:
+        places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+        return Path(next(filter(None, places), "no file"))
+    spec = find_spec(package)
+    if spec is None:
         return None
-    if file:
-        return Path(file)
+    if spec.origin:
+        return Path(spec.origin)
     # Without `__init__.py`: any folder on the way, such as one with images, is found as a package.
-    return next((path for folder in folders for path in Path(folder).glob("*.py")), None)
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    return next((path for folder in folders for path in folder.glob("**/*.py")), None)

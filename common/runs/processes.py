@@ -35,8 +35,8 @@ def tool(name: str) -> str:
     if found := shutil.which(name, path=os.pathsep.join(folders)):
         return found
     raise RunError(
-        f"{name}: a command of Flower, in neither {' nor '.join(folders)}; install fedpatchcore with "
-        f"what it needs into an environment of its own (`{sys.executable} -m venv FOLDER`)"
+        f"{name}: a command of Flower, in neither {' nor '.join(folders)}; install fedpatchcore "
+        f"and what it needs into an environment of its own (`{sys.executable} -m venv FOLDER`)"
     )
 
 
