@@ -4,6 +4,9 @@
 the packages `common` and `server_app` and puts their folder last on `sys.path`. Where a package of
 that name is somebody else's, it stays in its place, and ImportError says which file it is.
 
+Type checkers know the names. Where this was installed from a wheel they see the types behind them
+if the folder `fedpatchcore/app` is on their own path (mypy's `mypy_path`).
+
 Example: `from fedpatchcore import PatchCore, select_coreset`
 """
 
