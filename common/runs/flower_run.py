@@ -26,7 +26,7 @@ Listener = Callable[[str], None]
 
 
 def app_folder() -> Path:
-    """Folder of the Flower app: the checkout that this package was installed from.
+    """Folder of the Flower app: the checkout, or its copy in an installed `fedpatchcore`.
 
     Raises
     ------
@@ -36,8 +36,8 @@ def app_folder() -> Path:
     folder = Path(__file__).resolve().parents[2]
     if not (folder / "pyproject.toml").is_file():
         raise RunError(
-            f"{folder}: no pyproject.toml beside the packages; install with `make setup` (or "
-            "`pip install -e .`) in a checkout, which Flower ships to the stations"
+            f"{folder}: no pyproject.toml beside the packages, which Flower ships to the stations "
+            "with it; install with `pip install .` (or `make setup`) in a checkout"
         )
     return folder
 
