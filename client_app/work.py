@@ -23,6 +23,7 @@ from common.errors import InputError, NoImagesError
 from common.evaluation import EvaluationCounts
 from common.evaluation.judge import evaluate_samples
 from common.patchcore import FeatureExtractor, PatchCore
+from common.patchcore.exact.device import take_notices
 from common.patchcore.local_bank import Distances, LocalBank, build_local_bank, covering_radius
 from common.patchcore.model_store import SHARED
 from common.patchcore.network.feature_cache import FeatureCache
@@ -46,6 +47,7 @@ from common.protocol.messages import (
     SurveyReply,
     as_sentence,
     part_of_rows,
+    without_paths,
 )
 
 Arrays = dict[str, NDArray[Any]]
@@ -126,12 +128,16 @@ def build_bank(
         banks[name] = BankFacts(patches=int(patches), rows=len(rows), radius=float(radius))
         part[name] = part_of_rows(rows, request.part, request.parts)
     seconds, extracted = arrays["seconds"]
-    return (
-        BuildReply(
-            station=station.name, banks=banks, seconds=float(seconds), extracted=int(extracted)
-        ),
-        part,
+    device, *notices = (str(sentence) for sentence in arrays["device"])
+    reply = BuildReply(
+        station=station.name,
+        banks=banks,
+        seconds=float(seconds),
+        extracted=int(extracted),
+        device=device,
+        notices=notices,
     )
+    return reply, part
 
 
 def score(
@@ -153,29 +159,38 @@ def score(
         )
         for name, bank in banks.items():
             model.set_bank(name, bank)
-        categories, counts, without = {}, {}, []
-        for name in sorted({s.category for s in (*station.test, *station.held_out)}):
-            if SHARED not in banks and name not in banks:
-                without.append(name)
-                continue
-            test = [s for s in station.test if s.category == name and request.score_images]
-            held_out = [s for s in station.held_out if s.category == name]
-            evaluation = evaluate_samples(model, station.index, test, EvaluationCounts())
-            scores = [p.score for p in model.predict_each([s.path for s in held_out], name)]
-            categories[name] = CategoryScores(test=len(test), held_out_scores=scores)
-            if test:
-                counts.update({f"{name}/{key}": a for key, a in evaluation.to_arrays().items()})
-        radius = _radii(station, model.source, banks)
+        found, counts = model.source.whole(_judge, station, request, model)
         folder.clear()
+    device, *notices = _computed_by(model.source)
     reply = ScoreReply(
         station=station.name,
-        categories=categories,
-        without_bank=without,
-        radius=radius,
         seconds=time.monotonic() - started,
         extracted=model.source.computed,
+        device=device,
+        notices=notices,
+        **found,
     )
     return reply, counts
+
+
+def _judge(
+    station: Station, request: ScoreRequest, model: PatchCore
+) -> tuple[dict[str, Any], Arrays]:
+    """Score images category by category: what the reply says of them, and their counts."""
+    categories, counts, without = {}, {}, []
+    for name in sorted({s.category for s in (*station.test, *station.held_out)}):
+        if SHARED not in model.banks and name not in model.banks:
+            without.append(name)
+            continue
+        test = [s for s in station.test if s.category == name and request.score_images]
+        held_out = [s for s in station.held_out if s.category == name]
+        evaluation = evaluate_samples(model, station.index, test, EvaluationCounts())
+        scores = [p.score for p in model.predict_each([s.path for s in held_out], name)]
+        categories[name] = CategoryScores(test=len(test), held_out_scores=scores)
+        if test:
+            counts.update({f"{name}/{key}": a for key, a in evaluation.to_arrays().items()})
+    radius = _radii(station, model.source, model.banks)
+    return {"categories": categories, "without_bank": without, "radius": radius}, counts
 
 
 def _choose_rows(
@@ -202,7 +217,14 @@ def _choose_rows(
         arrays[f"rows.{name}"] = settle(local.rows, station.settings.wire_dtype)
         arrays[f"facts.{name}"] = np.array([local.patches, radius], dtype=np.float64)
     arrays["seconds"] = np.array([time.monotonic() - started, source.computed], dtype=np.float64)
+    arrays["device"] = np.array(_computed_by(source))
     return arrays
+
+
+def _computed_by(source: FeatureSource) -> list[str]:
+    """What computed the features, and what the CPU did in a device's stead; names no path."""
+    sentences = [source.extractor.computed_by, *take_notices()][: 1 + MAX_NOTICES]
+    return [as_sentence(without_paths(sentence))[:400] for sentence in sentences]
 
 
 def _stored_bank(folder: RunFolder, round_: int, parts: int) -> Arrays:

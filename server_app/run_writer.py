@@ -82,6 +82,7 @@ def write_outcome(
         categories=categories,
         space=outcome.space,
         stations=[participant.to_json() for participant in outcome.roster.all()],
+        device=outcome.device,
         hide_paths=real or deployed,
         summary=outcome.roster.summary(),
         notices=_who_is_missing(outcome) + outcome.notices,

@@ -59,6 +59,11 @@ class ServerEvaluation:
             )
         for name, rows in outcome.rows.items():
             model.set_bank(name, rows)
+        model.source.whole(self._judge, outcome)
+        outcome.device = model.extractor.computed_by
+        outcome.add_seconds("score", time.monotonic() - started)
+
+    def _judge(self, outcome: Outcome) -> None:
         held = outcome.categories()
         for category in self.index.categories:
             samples = self.index.select("test", category)
@@ -68,6 +73,5 @@ class ServerEvaluation:
                 outcome.without_bank.add(category)
             elif samples:
                 outcome.counts[category] = evaluate_samples(
-                    model, self.index, samples, EvaluationCounts()
+                    self.model, self.index, samples, EvaluationCounts()
                 )
-        outcome.add_seconds("score", time.monotonic() - started)

@@ -151,7 +151,7 @@ class _Work:
             facts["memory_bank_size"] = len(self.model.banks[name])
             facts["feature_dim"] = self.model.extractor.feature_dim
             facts["training_images"] = len(own)
-            self._evaluate(category)
+            self.model.source.whole(self._evaluate, category)
         except Exception as error:
             self.result.errors[category] = error
             self.model.banks.pop(category, None)
@@ -217,6 +217,7 @@ class _Work:
 def _finish(work: _Work, settings: Settings) -> None:
     """Turn what was fitted into the record's model, or mark the run as failed."""
     record, model = work.result.record, work.model
+    record.device = model.extractor.computed_by
     record.categories = [found.category for found in record.evaluated]
     if not record.evaluated:
         record.status = "failed"

@@ -114,15 +114,18 @@ def evaluate_model(
         if SHARED not in model.banks and category not in model.banks:
             record.notices.append(f"the model has no bank for {category}: it was not evaluated")
             continue
-        evaluation = ExactEvaluation()
-        with ExitStack() as stack:
-            exporter = None
-            if options.export_maps is not None and samples:
-                _no_shared_maps(samples)
-                exporter = stack.enter_context(MapExporter(options.export_maps, category))
+
+        def judge(category: str, samples: list[Sample]) -> tuple[ExactEvaluation, list[float]]:
             good: list[float] = []
-            watch = _watcher(exporter, category, len(samples), on_progress, good)
-            evaluate_samples(model, index, samples, evaluation, watch)
+            with ExitStack() as stack:
+                exporter = None
+                if options.export_maps is not None and samples:
+                    _no_shared_maps(samples)
+                    exporter = stack.enter_context(MapExporter(options.export_maps, category))
+                watch = _watcher(exporter, category, len(samples), on_progress, good)
+                return evaluate_samples(model, index, samples, ExactEvaluation(), watch), good
+
+        evaluation, good = model.source.whole(judge, category, samples)
         found = choose_threshold(
             saved.thresholds, saved.calibration, saved.stations, category, options.station
         )
@@ -131,6 +134,7 @@ def evaluate_model(
         _keep(record, category, evaluation, options.kinds, threshold, report)
         if options.station is not None:
             record.notices.append(f"{category}: the threshold is {found.whose}")
+    record.device = model.extractor.computed_by
     return _write(record, index, out)
 
 

@@ -132,6 +132,7 @@ def run_local(
         "feature_dim": extractor.feature_dim,
         "radius": radius,
     }
+    record.device = extractor.computed_by
     _conclude(record, found, settings.target_false_alarm_rate)
     write_run(record, out)
     return record
@@ -175,6 +176,12 @@ def _judge(
         if on_progress is not None:
             on_progress(station.name, "scoring", seen, len(station.test))
 
+    def score(
+        name: str, test: list[Sample], held_out: list[Path]
+    ) -> tuple[EvaluationCounts, list[float]]:
+        counts = evaluate_samples(station.model, index, test, EvaluationCounts(), watch)
+        return counts, [one.score for one in station.model.predict_each(held_out, name)]
+
     for name, category in found.items():
         test = [sample for sample in station.test if sample.category == name]
         held_out = [sample.path for sample in station.held_out if sample.category == name]
@@ -185,11 +192,9 @@ def _judge(
                     "of it were not judged"
                 )
             continue
-        own = evaluate_samples(station.model, index, test, EvaluationCounts(), watch)
+        own, scores = station.model.source.whole(score, name, test, held_out)
         category.counts.merge(own)
-        category.held_out_scores.extend(
-            prediction.score for prediction in station.model.predict_each(held_out, name)
-        )
+        category.held_out_scores.extend(scores)
     _book(record, "score", started)
 
 

@@ -26,6 +26,7 @@ from common.evaluation import (
     write_metrics,
 )
 from common.evaluation.result import EvaluationResult
+from common.patchcore.exact.device import take_notices
 from common.patchcore.model_store import SavedModel
 from common.patchcore.network.feature_space import FeatureSpace
 
@@ -74,6 +75,8 @@ class RunRecord:
     tell_drift : bool
         Whether every comparison with the calibration is worth a notice, or only what is more than
         chance.
+    device : str or None
+        What computed features here, see `FeatureExtractor.computed_by`; None if nothing did.
     hide_paths : bool
         True for real stations: no path is written.
     notices : list of str
@@ -96,6 +99,7 @@ class RunRecord:
     training_summary: dict[str, dict[str, Any]] | None = None
     summary: str | None = None
     tell_drift: bool = False
+    device: str | None = None
     hide_paths: bool = False
     notices: list[str] = field(default_factory=list)
 
@@ -120,6 +124,7 @@ class RunRecord:
             "data": {"synthetic": self.synthetic, "categories": self.categories},
             "feature_space": self.space.to_json() if self.space else None,
             "bank": _bank_facts(self.model),
+            "device": self.device,
             "stations": self.stations,
             "summary": self.summary,
             "bytes": {"up": up, "down": down},
@@ -157,6 +162,7 @@ def write_run(record: RunRecord, out: Path) -> Path:
     if record.model is not None:
         record.model.save(building / "model")
     weights = record.space.weights if record.space else ""
+    record.notices += take_notices()
     record.notices += promise_notice({one.category: one.threshold for one in record.evaluated})
     for found in record.evaluated:
         metrics = build_metrics(
