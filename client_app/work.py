@@ -223,7 +223,10 @@ def _choose_rows(
 
 def _computed_by(source: FeatureSource) -> list[str]:
     """What computed the features, and what the CPU did in a device's stead; names no path."""
-    sentences = [source.extractor.computed_by, *take_notices()][: 1 + MAX_NOTICES]
+    extractor, notices = source.extractor, take_notices()
+    if extractor.left and not notices:  # in an earlier message to this process
+        notices = [f"features by the CPU alone: {extractor.left}"]
+    sentences = [extractor.computed_by, *notices][: 1 + MAX_NOTICES]
     return [as_sentence(without_paths(sentence))[:400] for sentence in sentences]
 
 

@@ -29,7 +29,7 @@ from common.patchcore.exact.device import (
 )
 from common.patchcore.exact.device_proof import trusted
 from common.patchcore.network.cpu_trunk import CpuTrunk, fused_convolutions
-from common.patchcore.network.device_trial import find_difference
+from common.patchcore.network.device_trial import find_difference, trial_image
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.weights import Weights, load_weights
 
@@ -114,6 +114,15 @@ class FeatureExtractor:
             kind = f"{self._accelerator.type}-modules"
         number_format = {"float32": "f32", "bfloat16": "bf16"}[self.space.precision]
         return f"{kind}-{number_format}-v{TRUNK_VERSION}"
+
+    def prove(self) -> str:
+        """Try the device now rather than with the first image; return `computed_by` after that."""
+        if self._accelerator is not None:
+            try:
+                self(trial_image())
+            except DeviceUnfit as error:
+                self.leave_device(error)
+        return self.computed_by
 
     def rest(self) -> None:
         """Free what computing takes beside the weights; the next image takes it again."""

@@ -17,7 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from played_device import PLAYED
+from played_device import PLAYED, forget
 from slow_twins import Found, slow_search, slow_selection
 
 from common.config import Settings
@@ -303,6 +303,7 @@ def test_a_device_that_multiplies_in_short_leaves_the_work_to_the_cpu(
     def short(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return torch.matmul(a.bfloat16().float(), b)
 
+    forget(monkeypatch)
     monkeypatch.setattr(torch.Tensor, "__matmul__", short)
     rows = near_duplicates(100, 5, 5)
     with pytest.raises(DeviceFailed, match="full float32"):
