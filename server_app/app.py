@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from flwr.app import ArrayRecord, Context
 from flwr.common import log
 from flwr.serverapp import Grid, ServerApp
-from flwr.superlink.grid import HttpGrid
 
 from common.config import Settings
 from common.errors import FedPatchCoreError
+from common.hooks.lookup import require
+from common.hooks.table import HTTP_GRID
 from server_app.careful_grid import CarefulGrid, be_patient
 from server_app.registry import read_registry
 from server_app.run_writer import write_outcome
@@ -42,7 +43,7 @@ def _run(grid: Grid, context: Context) -> None:
     started = datetime.now(UTC)
     settings = Settings.from_run_config(context.run_config)
     # SuperNodes are reached over the network; a simulation's grid lives in this process.
-    deployed = isinstance(grid, HttpGrid)
+    deployed = isinstance(grid, require(HTTP_GRID))
     strategy = FederatedCoreset(settings)
     outcome = strategy.outcome
     failure: Exception | None = None

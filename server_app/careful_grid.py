@@ -11,9 +11,10 @@ import httpx
 from flwr.app import Error, Message
 from flwr.common import log
 from flwr.serverapp import Grid
-from flwr.superlink.grid import HttpGrid
 from google.protobuf.message import DecodeError
 
+from common.hooks.lookup import require
+from common.hooks.table import RETRIES
 from common.protocol.messages import as_sentence
 
 _POLL_SECONDS: Final = 3.0
@@ -117,13 +118,16 @@ def be_patient(grid: Grid, seconds: float = PATIENCE_SECONDS) -> None:
     Parameters
     ----------
     grid : Grid
-        Only one that talks to a SuperLink over the network needs patience.
+        One that talks to a SuperLink over the network.
     seconds : float
         Given up after so long without anything but 500.
+
+    Raises
+    ------
+    InputError
+        If Flower's grid is not what this program was tested with.
     """
-    invoker = getattr(grid, "_retry_invoker", None) if isinstance(grid, HttpGrid) else None
-    if invoker is None:
-        return
+    invoker = require(RETRIES, grid)
     gives_up: Callable[[Exception], bool] = invoker.should_giveup
     first = last = 0.0
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from common.data.fault import found_at
 from common.data.images import UNREADABLE, read_image, unreadable
 from common.errors import InputError
 
@@ -65,15 +66,10 @@ def _read(path: Path) -> ImageFacts:
             kind, mode = image.format or "", image.mode
         pixels = np.asarray(read_image(path))
     except InputError as error:
-        return ImageFacts(error=_reason(path, error))
+        return ImageFacts(error=found_at(path, error))
     except UNREADABLE as error:
-        return ImageFacts(error=_reason(path, unreadable(path, error)))
+        return ImageFacts(error=found_at(path, unreadable(path, error)))
     digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
     grey = mode in _GREY_MODES or mode.startswith("I;")
     uniform = bool((pixels == pixels[0, 0]).all())
     return ImageFacts((pixels.shape[0], pixels.shape[1]), grey, kind, digest, uniform)
-
-
-def _reason(path: Path, error: InputError) -> str:
-    """What was found, without the path that the finding names already."""
-    return str(error).removeprefix(f"{path}: found ").partition("; expected")[0]

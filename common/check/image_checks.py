@@ -10,17 +10,11 @@ from typing import Final
 
 from common.check.findings import CheckOptions, Finding, Kind
 from common.check.survey import Survey
-from common.check.tree import Part, Picture
+from common.data.holdout import count_held_out
+from common.data.images import IMAGE_FORMATS
+from common.data.samples import Sample
 
 _SMALLEST: Final = 32
-_FORMATS: Final = {
-    ".png": {"PNG"},
-    ".jpg": {"JPEG", "MPO"},
-    ".jpeg": {"JPEG", "MPO"},
-    ".bmp": {"BMP"},
-    ".tif": {"TIFF"},
-    ".tiff": {"TIFF"},
-}
 
 UNREADABLE_IMAGE: Final = Kind(
     "unreadable-image",
@@ -101,85 +95,73 @@ TOO_FEW: Final = Kind(TOO_FEW_NOTE.name, "warning", TOO_FEW_NOTE.why, TOO_FEW_NO
 
 def unreadable_images(survey: Survey) -> Iterator[Finding]:
     """Empty, truncated and other broken files."""
-    for part in survey.parts:
-        for picture in part.pictures:
-            error = survey.facts[picture.path].error
-            if error is not None:
-                yield UNREADABLE_IMAGE.at(picture.path, error)
+    for path, facts in survey.facts.items():
+        if facts.error is not None:
+            yield UNREADABLE_IMAGE.at(path, facts.error)
 
 
-def wrong_suffixes(survey: Survey) -> Iterator[Finding]:
-    """JPEG files called PNG, and the like."""
-    for picture in _readable(survey):
-        found = survey.facts[picture.path].format
-        if found not in _FORMATS[picture.path.suffix.lower()]:
-            yield WRONG_FORMAT.at(picture.path, f"a {found} file")
-
-
-def uniform_images(survey: Survey) -> Iterator[Finding]:
-    """Images of one single colour."""
-    for picture in _readable(survey):
-        if survey.facts[picture.path].uniform:
-            yield UNIFORM.at(picture.path, "an image of one single colour")
-
-
-def small_images(survey: Survey) -> Iterator[Finding]:
-    """Images in which the network sees next to nothing."""
-    for picture in _readable(survey):
-        height, width = survey.facts[picture.path].size
-        if min(height, width) < _SMALLEST:
-            yield TOO_SMALL.at(picture.path, f"{width}x{height} pixels (width x height)")
+def strange_images(survey: Survey) -> Iterator[Finding]:
+    """JPEG files called PNG and the like; images of one colour, or hardly larger than a patch."""
+    for path, facts in survey.facts.items():
+        if facts.error is not None:
+            continue
+        if facts.format not in IMAGE_FORMATS[path.suffix.lower()]:
+            yield WRONG_FORMAT.at(path, f"a {facts.format} file")
+        if facts.uniform:
+            yield UNIFORM.at(path, "an image of one single colour")
+        if min(facts.size) < _SMALLEST:
+            height, width = facts.size
+            yield TOO_SMALL.at(path, f"{width}x{height} pixels (width x height)")
 
 
 def mixed_sizes(survey: Survey) -> Iterator[Finding]:
     """Images of another size than most of their category."""
     for part in survey.parts:
-        own = [p for p in part.pictures if survey.facts[p.path].error is None]
-        counts = Counter(survey.facts[p.path].size for p in own)
+        sizes = {s.path: survey.facts[s.path].size for s in survey.readable(part)}
+        counts = Counter(sizes.values())
         if len(counts) < 2:
             continue
         usual, number = counts.most_common(1)[0]
-        for picture in own:
-            height, width = survey.facts[picture.path].size
+        for path, (height, width) in sizes.items():
             if (height, width) != usual:
                 yield MIXED_SIZES.at(
-                    picture.path,
-                    f"{width}x{height} pixels; {number} of {len(own)} images of {part.name} have "
-                    f"{usual[1]}x{usual[0]} (width x height)",
+                    path,
+                    f"{width}x{height} pixels; {number} of {len(sizes)} images of "
+                    f"{part.category.name} have {usual[1]}x{usual[0]} (width x height)",
                 )
 
 
 def mixed_colours(survey: Survey) -> Iterator[Finding]:
     """Grey images where most are coloured, and the other way round."""
     for part in survey.parts:
-        own = [p for p in part.pictures if survey.facts[p.path].error is None]
-        grey = [p for p in own if survey.facts[p.path].grey]
-        if not grey or len(grey) == len(own):
+        greys = {s.path: survey.facts[s.path].grey for s in survey.readable(part)}
+        is_grey = 0 < 2 * sum(greys.values()) <= len(greys)
+        rare = [path for path, grey in greys.items() if grey == is_grey]
+        if len(rare) == len(greys):
             continue
-        rare = grey if 2 * len(grey) <= len(own) else [p for p in own if p not in grey]
-        for picture in rare:
-            kind = "a grey" if survey.facts[picture.path].grey else "a colour"
-            yield MIXED_COLOURS.at(
-                picture.path, f"{kind} image; {len(own) - len(rare)} others of {part.name} are not"
-            )
+        kind, others = "a grey" if is_grey else "a colour", len(greys) - len(rare)
+        for path in rare:
+            text = f"{kind} image; {others} others of {part.category.name} are not"
+            yield MIXED_COLOURS.at(path, text)
 
 
 def duplicates(survey: Survey) -> Iterator[Finding]:
     """Equal pictures in different files, by their pixels."""
-    groups: dict[str, list[Picture]] = defaultdict(list)
-    for picture in _readable(survey):
-        if not survey.facts[picture.path].uniform:
-            groups[survey.facts[picture.path].digest].append(picture)
+    groups: dict[str, list[Sample]] = defaultdict(list)
+    for part in survey.parts:
+        for sample in survey.readable(part):
+            if not survey.facts[sample.path].uniform:
+                groups[survey.facts[sample.path].digest].append(sample)
     for first, *others in groups.values():
         for other in others:
             kind = _relation(first, other)
             yield kind.at(other.path, f"the same picture as {first.path}")
 
 
-def _relation(first: Picture, other: Picture) -> Kind:
+def _relation(first: Sample, other: Sample) -> Kind:
     if first.category != other.category:
         return WRONG_CATEGORY
-    if first.good != other.good:
+    if first.label != other.label:
         return CONTRADICTION
     return LEAK if first.split != other.split else TWICE
 
@@ -187,8 +169,9 @@ def _relation(first: Picture, other: Picture) -> Kind:
 def too_few_images(survey: Survey) -> Iterator[Finding]:
     """Categories whose held-out images cannot promise the wanted false-alarm rate."""
     for part in survey.parts:
-        place = part.place / "train" / "good"
-        yield from judge_held_out(place, _training_images(part, survey), survey.options)
+        readable = sum(survey.facts[path].error is None for path in part.training)
+        place = part.category.folder / "train" / "good"
+        yield from judge_held_out(place, readable, survey.options)
 
 
 def judge_held_out(place: Path, count: int, options: CheckOptions) -> Iterator[Finding]:
@@ -208,7 +191,7 @@ def judge_held_out(place: Path, count: int, options: CheckOptions) -> Iterator[F
         yield NO_HOLDOUT.at(place, "one good training image")
     if count < 2 or options.calibration_fraction == 0:
         return
-    held_out = min(count - 1, max(1, round(options.calibration_fraction * count)))
+    held_out = count_held_out(count, options.calibration_fraction)
     if held_out < needed:
         kind = TOO_FEW if options.rate_is_wanted else TOO_FEW_NOTE
         yield kind.at(
@@ -226,16 +209,3 @@ def _how_many(count: int, needed: int, fraction: float) -> str:
         share = math.ceil(100 * needed / count) / 100
         return f"{more}, or hold out {needed} of these (calibration-fraction={share:g})"
     return f"{more}, or aim at a higher target-false-alarm-rate"
-
-
-def _training_images(part: Part, survey: Survey) -> int:
-    return sum(
-        p.split == "train" and p.good and survey.facts[p.path].error is None for p in part.pictures
-    )
-
-
-def _readable(survey: Survey) -> Iterator[Picture]:
-    for part in survey.parts:
-        for picture in part.pictures:
-            if survey.facts[picture.path].error is None:
-                yield picture

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from common.check.facts import ImageFacts, Progress, read_facts
 from common.check.findings import CheckOptions
-from common.check.tree import Part, category_folders, open_part
-from common.errors import InputError
+from common.data.fault import Fault
+from common.data.part import Part
+from common.data.samples import Sample
+from common.data.scan import scan_data
 
 
 @dataclass(frozen=True)
@@ -17,21 +19,26 @@ class Survey:
 
     Attributes
     ----------
-    root : Path
     parts : list of Part
         Its categories.
-    other_folders : list of Path
-        Folders beside them.
+    faults : list of Fault
+        Of its folders and names: what a run stops at.
+    passed_over : list of Fault
+        What no run looks at.
     facts : dict of Path to ImageFacts
         Of every image; not of masks.
     options : CheckOptions
     """
 
-    root: Path
     parts: list[Part]
-    other_folders: list[Path]
+    faults: list[Fault]
+    passed_over: list[Fault]
     facts: dict[Path, ImageFacts] = field(repr=False)
     options: CheckOptions
+
+    def readable(self, part: Part) -> list[Sample]:
+        """Images of a category that can be decoded."""
+        return [sample for sample in part.samples if self.facts[sample.path].error is None]
 
 
 def take_survey(root: Path, options: CheckOptions, progress: Progress | None = None) -> Survey:
@@ -40,12 +47,11 @@ def take_survey(root: Path, options: CheckOptions, progress: Progress | None = N
     Raises
     ------
     InputError
-        If there is no category in it, or a folder cannot be listed.
+        If there is no category in it.
     """
-    held, others = category_folders(root)
-    try:
-        parts = [open_part(folder) for folder in held]
-    except OSError as error:
-        raise InputError(f"{root}: cannot be listed ({error}); mend its permissions") from error
-    paths = [picture.path for part in parts for picture in part.pictures]
-    return Survey(root, parts, others, read_facts(paths, progress=progress), options)
+    scan = scan_data(root)
+    if not scan.parts:
+        raise scan.faults[0].error
+    paths = [sample.path for part in scan.parts for sample in part.samples]
+    facts = read_facts(paths, progress=progress)
+    return Survey(scan.parts, scan.faults, scan.passed_over, facts, options)

@@ -4,35 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from common.data.fault import Fault, FaultKind
 from common.data.images import UNREADABLE, unreadable
 from common.data.regions import Region, saturation_area
+from common.data.samples import Category, DefectEntry, DefectsConfig, Sample
 from common.errors import InputError
-
-if TYPE_CHECKING:
-    from common.data.layout import Category, Sample
-
-
-@dataclass(frozen=True)
-class DefectEntry:
-    """One entry of `defects_config.json`: what a grey value means and when it is saturated."""
-
-    defect_name: str
-    pixel_value: int
-    saturation_threshold: float
-    relative_saturation: bool
-
-
-DefectsConfig = dict[int, DefectEntry]
-"""Grey value of a mask -> its entry."""
 
 
 def read_defects_config(path: Path) -> DefectsConfig:
@@ -113,49 +97,91 @@ def load_regions(sample: Sample, category: Category, size: tuple[int, int]) -> l
         return None
     regions: list[Region] = []
     for path in sample.masks:
-        values = _read_mask(path)
-        if values.shape != size:
-            raise InputError(
-                f"{path}: mask is {values.shape[1]}x{values.shape[0]}, its image "
-                f"{sample.path.name} is {size[1]}x{size[0]} (width x height); they must be equal"
-            )
+        values, faults = look_at_mask(path, category, sample, size)
+        if faults:
+            raise faults[0].error
         if category.defects is None:
-            regions += _connected_regions(path, values, sample.defect_type)
+            regions += _connected_regions(values, sample.defect_type)
         else:
-            regions.append(_autovi_region(path, values, category.defects))
+            regions.append(_autovi_region(values, category.defects))
     return regions
 
 
-def _autovi_region(path: Path, values: NDArray[np.uint8], config: DefectsConfig) -> Region:
-    """One file, one region: its single grey value names its defect type."""
-    found = np.unique(values[values > 0])
-    if len(found) != 1:
-        what = "no pixel above 0" if len(found) == 0 else f"grey values {found[:5].tolist()}"
-        raise InputError(f"{path}: found {what}; a mask holds exactly one positive grey value")
-    entry = config.get(int(found[0]))
-    if entry is None:
-        raise InputError(
-            f"{path}: grey value {int(found[0])} is not in defects_config.json, which knows "
-            f"{sorted(config)}"
+def look_at_mask(
+    path: Path, category: Category, sample: Sample | None, size: tuple[int, int] | None
+) -> tuple[NDArray[np.uint8], list[Fault]]:
+    """Read a ground-truth file, and say all that is wrong with it.
+
+    Parameters
+    ----------
+    path : Path
+    category : Category
+        The mask's own.
+    sample : Sample or None
+        The image that it belongs to.
+    size : (height, width) or None
+        Of that image; None if it is not known.
+
+    Returns
+    -------
+    values : array of shape (H, W), uint8
+        Grey values (AutoVI's masks are RGB or RGBA with equal colours); (0, 0) if unreadable.
+    faults : list of Fault
+        Empty for a mask that can be used.
+    """
+    faults: list[Fault] = []
+
+    def note(kind: FaultKind, text: str) -> None:
+        faults.append(Fault(kind, path, InputError(f"{path}: {text}")))
+
+    try:
+        pixels = _pixels(path)
+    except InputError as error:
+        return np.zeros((0, 0), np.uint8), [Fault("unreadable-mask", path, error)]
+    values = pixels if pixels.ndim == 2 else pixels[..., 0]
+    if sample is not None and size is not None and values.shape != size:
+        note(
+            "mask-size",
+            f"mask is {values.shape[1]}x{values.shape[0]}, its image {sample.path.name} is "
+            f"{size[1]}x{size[0]} (width x height); they must be equal",
         )
-    mask = values > 0
+    if pixels.ndim == 3 and pixels.shape[2] > 2 and (pixels[..., 1:3] != values[..., None]).any():
+        note("several-mask-values", "found colours; expected a mask of one grey value")
+        return values, faults
+    marked = np.unique(values[values > 0]).tolist()
+    if category.layout != "autovi":
+        if not marked:
+            text = "found no pixel above 0; the mask of a defective image is not empty"
+            note("empty-mask", text)
+    elif len(marked) != 1:
+        what = f"grey values {marked[:5]}" if marked else "no pixel above 0"
+        text = f"found {what}; a mask holds exactly one positive grey value"
+        note("several-mask-values" if marked else "empty-mask", text)
+    elif category.defects is not None and marked[0] not in category.defects:
+        known = sorted(category.defects)
+        note(
+            "unknown-mask-value",
+            f"grey value {marked[0]} is not in defects_config.json, which knows {known}",
+        )
+    return values, faults
+
+
+def _autovi_region(values: NDArray[np.uint8], config: DefectsConfig) -> Region:
+    """One file, one region: its single grey value names its defect type."""
+    mask, entry = values > 0, config[int(values.max())]
     area = saturation_area(int(mask.sum()), entry.saturation_threshold, entry.relative_saturation)
     return Region(mask, entry.defect_name, area)
 
 
-def _connected_regions(path: Path, values: NDArray[np.uint8], defect_type: str) -> list[Region]:
+def _connected_regions(values: NDArray[np.uint8], defect_type: str) -> list[Region]:
     """MVTec: every 8-connected region is one defect, saturated by its whole area."""
     labels, count = ndimage.label(values > 0, structure=np.ones((3, 3), dtype=int))
-    if count == 0:
-        raise InputError(
-            f"{path}: found no pixel above 0; the mask of a defective image is not empty"
-        )
     masks = [labels == number for number in range(1, count + 1)]
     return [Region(mask, defect_type, int(mask.sum())) for mask in masks]
 
 
-def _read_mask(path: Path) -> NDArray[np.uint8]:
-    """Grey values of a mask (AutoVI's are RGB or RGBA with equal colours)."""
+def _pixels(path: Path) -> NDArray[np.uint8]:
+    """(H, W) or (H, W, channels)."""
     try:
         with Image.open(path) as image:
             palette = {"1": "L", "P": "RGB"}.get(image.mode)
@@ -164,9 +190,4 @@ def _read_mask(path: Path) -> NDArray[np.uint8]:
         raise unreadable(path, error) from error
     if array.dtype != np.uint8:
         raise InputError(f"{path}: found {array.dtype} pixels; expected an 8-bit mask")
-    if array.ndim == 2:
-        return array
-    grey = array[..., 0]
-    if array.shape[2] >= 3 and (array[..., 1:3] != grey[..., None]).any():
-        raise InputError(f"{path}: found colours; expected a mask of one grey value")
-    return grey
+    return array

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from common.data.images import natural_key
-from common.data.layout import Sample
+from common.data.samples import Sample
 
 
 def split_holdout(samples: Sequence[Sample], fraction: float) -> tuple[list[Sample], list[Sample]]:
@@ -29,7 +29,12 @@ def split_holdout(samples: Sequence[Sample], fraction: float) -> tuple[list[Samp
     for category in sorted({sample.category for sample in samples}):
         own = [sample for sample in samples if sample.category == category]
         own.sort(key=lambda sample: natural_key(sample.path.name))
-        count = min(len(own) - 1, max(1, round(fraction * len(own)))) if fraction > 0 else 0
+        count = count_held_out(len(own), fraction)
         held |= {str(sample.path) for sample in own[len(own) - count :]}
     bank = [sample for sample in samples if str(sample.path) not in held]
     return bank, [sample for sample in samples if str(sample.path) in held]
+
+
+def count_held_out(count: int, fraction: float) -> int:
+    """How many of so many training images of one category at one station are held out."""
+    return max(0, min(count - 1, max(1, round(fraction * count)))) if fraction > 0 else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,16 @@ from PIL import Image, UnidentifiedImageError
 
 from common.errors import UnreadableImageError
 
-IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+IMAGE_FORMATS: Final = {
+    ".bmp": ("BMP",),
+    ".jpeg": ("JPEG", "MPO"),
+    ".jpg": ("JPEG", "MPO"),
+    ".png": ("PNG",),
+    ".tif": ("TIFF",),
+    ".tiff": ("TIFF",),
+}
+"""How the names of image files end, and what files of that name hold, in Pillow's words."""
+IMAGE_ENDINGS: Final = ", ".join(IMAGE_FORMATS)
 _EXIF_ORIENTATION: Final = 0x0112
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -38,6 +48,11 @@ UNREADABLE: Final = (
     Image.DecompressionBombError,
 )
 """What Pillow's decoders raise on broken files."""
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is taken for an image; its bytes may say otherwise."""
+    return os.path.splitext(name)[1].lower() in IMAGE_FORMATS
 
 
 def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:

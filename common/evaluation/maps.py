@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from common.data.leftovers import is_leftover
 from common.errors import InputError
 from common.evaluation.map_export import SCALE_FILE, MapScale
 
@@ -44,7 +45,9 @@ def find_maps(folder: Path, category: str) -> dict[tuple[str, str], Path]:
         raise InputError(f"{root}: there is no such folder of anomaly maps; {expected}")
     maps: dict[tuple[str, str], Path] = {}
     for path in sorted(root.glob("*/*")):
-        if path.suffix.lower() not in MAP_SUFFIXES or path.name.startswith("."):
+        if path.suffix.lower() not in MAP_SUFFIXES:
+            continue
+        if is_leftover(path.name) or is_leftover(path.parent.name):
             continue
         name = (path.parent.name, path.stem)
         if name in maps:

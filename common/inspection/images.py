@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.data.images import IMAGE_SUFFIXES, natural_key
+from common.data.images import IMAGE_ENDINGS, is_image_name, natural_key
+from common.data.leftovers import is_leftover
 from common.errors import InputError
 
 
@@ -54,15 +55,12 @@ def find_images(inputs: Sequence[Path], skip: Path | None = None) -> list[Found]
             own = [Found(path, path.relative_to(root)) for path in images_below(root, skip)]
             if not own:
                 raise InputError(
-                    f"{given}: no image in this folder; expected files that end in "
-                    f"{', '.join(sorted(IMAGE_SUFFIXES))}"
+                    f"{given}: no image in this folder; expected files that end in {IMAGE_ENDINGS}"
                 )
         elif not root.exists():
             raise InputError(f"{given}: no such image or folder")
-        elif root.suffix.lower() not in IMAGE_SUFFIXES:
-            raise InputError(
-                f"{given}: no image by its name; expected {', '.join(sorted(IMAGE_SUFFIXES))}"
-            )
+        elif not is_image_name(root.name):
+            raise InputError(f"{given}: no image by its name; expected {IMAGE_ENDINGS}")
         else:
             own = [Found(root, Path(root.name))]
         for one in own:
@@ -83,7 +81,7 @@ def in_natural_order(paths: Iterable[Path]) -> list[Path]:
 def walk_images(root: Path, skip: Path | None = None) -> Iterator[os.DirEntry[str]]:
     """Find the image files in a folder and its sub-folders, in no order.
 
-    Hidden files and folders are passed over. Links to folders are followed, each folder once.
+    What systems leave behind is passed over. Links to folders are followed, each folder once.
 
     Raises
     ------
@@ -105,11 +103,11 @@ def walk_images(root: Path, skip: Path | None = None) -> Iterator[os.DirEntry[st
                 f"{folder}: cannot be listed ({error}); mend its permissions"
             ) from error
         for entry in entries:
-            if entry.name.startswith("."):
+            if is_leftover(entry.name):
                 continue
             if entry.is_dir():
                 yield from walk(entry.path)
-            elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+            elif is_image_name(entry.name):
                 yield entry
 
     yield from walk(str(root))

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
+from numba import njit, types
 from numba.extending import intrinsic
 
+from common.hooks.lookup import find
+from common.hooks.table import CODE_CONTEXT, CODE_HELPERS
+
+_cgutils: Any = find(CODE_HELPERS)
 _LANES = 8
 _DOUBLES = ir.VectorType(ir.DoubleType(), _LANES)
 _FLOATS = ir.VectorType(ir.FloatType(), _LANES)
@@ -31,10 +35,10 @@ def _eight_lane_sum(typing_context: Any, a: Any, b: Any, begin: Any, end: Any) -
             context.make_array(kind)(context, builder, value).data
             for kind, value in ((a_type, arguments[0]), (b_type, arguments[1]))
         ]
-        sums = cgutils.alloca_once(builder, _DOUBLES)  # type: ignore[no-untyped-call]
+        sums = _cgutils.alloca_once(builder, _DOUBLES)
         builder.store(ir.Constant(_DOUBLES, [0.0] * _LANES), sums)
         step = ir.Constant(arguments[2].type, _LANES)
-        with cgutils.for_range_slice(
+        with _cgutils.for_range_slice(
             builder, arguments[2], arguments[3], step, arguments[2].type
         ) as (index, _):
             values = []
@@ -53,4 +57,16 @@ def _eight_lane_sum(typing_context: Any, a: Any, b: Any, begin: Any, end: Any) -
     return types.float64(a, b, begin, end), generate
 
 
-eight_lane_sum: Any = intrinsic(_eight_lane_sum)
+def _plain_sum(a: Any, b: Any, begin: int, end: int) -> float:
+    """Sum the same in the same order, where numba's helpers are not what they were."""
+    lanes = np.zeros(_LANES)
+    for i in range(begin, end):
+        difference = np.float64(a[i]) - np.float64(b[i])
+        lanes[(i - begin) % _LANES] += difference * difference
+    low = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
+    high = (lanes[4] + lanes[5]) + (lanes[6] + lanes[7])
+    return float(low + high)
+
+
+_have_lanes = _cgutils is not None and find(CODE_CONTEXT) is not None
+eight_lane_sum: Any = intrinsic(_eight_lane_sum) if _have_lanes else njit(nogil=True)(_plain_sum)

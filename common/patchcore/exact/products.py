@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from common.patchcore.exact.frame import Tolerance
+from common.patchcore.exact.onednn import linear
 from common.patchcore.exact.products_kernels import to_bfloat16
-from common.patchcore.network.cpu_trunk import fused_convolutions
 
 _NO_FLOATS = np.empty((0, 0), dtype=np.float32)
 _NO_HALVES = np.empty((0, 0), dtype=np.uint16)
@@ -28,9 +28,9 @@ _BFLOAT16_UNIT = 2.0**-8
 
 def fast_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 faster than float32."""
-    instructions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    found = any(getattr(torch.cpu, name, bool)() for name in instructions)
-    return found and fused_convolutions(torch.bfloat16)
+    processor = torch.cpu.get_capabilities()
+    found = any(processor.get(name, False) for name in ("avx512_bf16", "amx_tile"))
+    return found and linear(torch.bfloat16) is not None
 
 
 @contextmanager
@@ -64,8 +64,6 @@ class NumberFormat:
         As `Tolerance.product`.
     cost : float
         Of one product, relative to float32.
-    packed : bool
-        Whether vectors that are multiplied again and again can be brought into a better order.
     """
 
     def __init__(self, width: int, bfloat16: bool) -> None:
@@ -77,7 +75,7 @@ class NumberFormat:
             self.error += _BFLOAT16_UNIT / 2 * 1.01
             self.cost = 0.5
         self.dtype = torch.bfloat16 if bfloat16 else torch.float32
-        self.packed = fused_convolutions(self.dtype)
+        self._fast = linear(self.dtype)
 
     def prepare(
         self,
@@ -94,9 +92,7 @@ class NumberFormat:
 
     def pack(self, doubled: torch.Tensor) -> torch.Tensor:
         """Bring vectors into the order that the products need, once."""
-        if not self.packed:
-            return doubled
-        return torch.ops.mkldnn._reorder_linear_weight(doubled, 512)
+        return doubled if self._fast is None else self._fast.order(doubled, 512)
 
     def multiply(
         self, vectors: torch.Tensor, doubled: torch.Tensor
@@ -112,8 +108,8 @@ class NumberFormat:
         halves : array of shape (n, m), uint16; empty in float32
             The upper halves of the products' float32 bits.
         """
-        if self.packed:
-            products = torch.ops.mkldnn._linear_pointwise(vectors, doubled, None, "none", [], "")
+        if self._fast is not None:
+            products = self._fast.multiply(vectors, doubled, None, "none", [], "")
         else:
             products = vectors @ doubled.T
         if self.bfloat16:

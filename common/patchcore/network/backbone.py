@@ -28,7 +28,8 @@ from common.patchcore.exact.device import (
     guarded,
 )
 from common.patchcore.exact.device_proof import trusted
-from common.patchcore.network.cpu_trunk import CpuTrunk, fused_convolutions
+from common.patchcore.exact.onednn import convolutions
+from common.patchcore.network.cpu_trunk import CpuTrunk
 from common.patchcore.network.device_trial import find_difference, trial_image
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.weights import Weights, load_weights
@@ -95,6 +96,7 @@ class FeatureExtractor:
         )
         self.device = choose_device(settings.device)
         self._dtype = getattr(torch, settings.precision)
+        self._fused = convolutions(self._dtype)
         self.left = ""
         self._stages = _build_trunk(self.space, weights)
         self.feature_dim = sum(_channels(self._stages[name]) for name in self.space.layers)
@@ -109,7 +111,7 @@ class FeatureExtractor:
     @property
     def producer(self) -> str:
         """Names what computes the features, down to their bits: caches keep producers apart."""
-        kind = "cpu-fused" if fused_convolutions(self._dtype) else "cpu-modules"
+        kind = "cpu-modules" if self._fused is None else "cpu-fused"
         if self._accelerator is not None:
             kind = f"{self._accelerator.type}-modules"
         number_format = {"float32": "f32", "bfloat16": "bf16"}[self.space.precision]
@@ -181,8 +183,8 @@ class FeatureExtractor:
             return self._features(self._run, [batch.to(device)])
 
     def _on_cpu(self) -> Run:
-        if fused_convolutions(self._dtype):
-            return CpuTrunk(self._stages, self._dtype)
+        if self._fused is not None:
+            return CpuTrunk(self._stages, self._dtype, self._fused)
         return functools.partial(self._run_modules, self._stages)
 
     def _on_device(self, device: torch.device) -> Run:

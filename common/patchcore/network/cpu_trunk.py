@@ -1,8 +1,7 @@
 """The trunk on a CPU: torch's own fused convolutions, and Winograd's where they save products.
 
-What oneDNN can do in one pass (convolution, bias, residual, ReLU; weights reordered once) torch
-offers without a compiler, under `torch.ops.mkldnn`: what `torch.compile` calls, too. The 3x3
-convolutions of stride 1, two thirds of all products, go through `_winograd` in float32.
+The fused ones are oneDNN's (`exact/onednn.py`). The 3x3 convolutions of stride 1, two thirds of all
+products, go through `winograd` in float32.
 
 One image a call: the kernels that oneDNN chooses depend on the shapes, and so would the bits.
 """
@@ -17,6 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from common.hooks.lookup import find
+from common.hooks.table import CODE_CONTEXT
+from common.patchcore.exact.onednn import Convolutions
+
 Step = Callable[[torch.Tensor], torch.Tensor]
 
 #: Winograd pays from this many 4x4 tiles on; with fewer, its larger filters cost more to fetch.
@@ -30,15 +33,6 @@ _MOST_SIZES = 4
 _ONE, _NO_PADDING = [1, 1], [0, 0]
 
 
-def fused_convolutions(dtype: torch.dtype) -> bool:
-    """Whether torch on this machine has fused convolutions of this number format."""
-    if not torch.backends.mkldnn.is_available():
-        return False
-    if not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
-        return False
-    return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
 class CpuTrunk:
     """Stem and layers, for one image at a time.
 
@@ -49,15 +43,17 @@ class CpuTrunk:
         float32.
     dtype : torch.dtype
         float32 or bfloat16: of weights and activations.
+    fused : Convolutions
+        Of that format.
     """
 
-    def __init__(self, stages: nn.ModuleDict, dtype: torch.dtype) -> None:
+    def __init__(self, stages: nn.ModuleDict, dtype: torch.dtype, fused: Convolutions) -> None:
         self.dtype = dtype
         first, pool = stages["stem"].get_submodule("0"), stages["stem"].get_submodule("3")
-        self._stages: dict[str, list[Step]] = {"stem": [_Convolution(first, dtype), pool]}
+        self._stages: dict[str, list[Step]] = {"stem": [_Convolution(first, dtype, fused), pool]}
         for name, layer in stages.items():
             if name != "stem":
-                self._stages[name] = [_Block(block, dtype) for block in layer.children()]
+                self._stages[name] = [_Block(block, dtype, fused) for block in layer.children()]
 
     def rest(self) -> None:
         """Drop reordered weights and Winograd's filters: several times the weights themselves."""
@@ -78,12 +74,14 @@ class CpuTrunk:
 class _Block:
     """A residual block, bottleneck or basic: convolutions, the last of them with the residual."""
 
-    def __init__(self, block: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, block: nn.Module, dtype: torch.dtype, fused: Convolutions) -> None:
         names = [name for name in ("conv1", "conv2", "conv3") if hasattr(block, name)]
-        self.convolutions = [_Convolution(getattr(block, name), dtype) for name in names]
+        self.convolutions = [_Convolution(getattr(block, name), dtype, fused) for name in names]
         self.shortcut = None
         if block.downsample is not None:
-            self.shortcut = _Convolution(block.get_submodule("downsample.0"), dtype, relu=False)
+            self.shortcut = _Convolution(
+                block.get_submodule("downsample.0"), dtype, fused, relu=False
+            )
 
     def rest(self) -> None:
         for convolution in (*self.convolutions, self.shortcut):
@@ -100,9 +98,12 @@ class _Block:
 class _Convolution:
     """A convolution with bias, a residual and ReLU, whichever way is faster for the image."""
 
-    def __init__(self, module: nn.Module, dtype: torch.dtype, relu: bool = True) -> None:
+    def __init__(
+        self, module: nn.Module, dtype: torch.dtype, fused: Convolutions, relu: bool = True
+    ) -> None:
         assert isinstance(module, nn.Conv2d)
         assert module.bias is not None  # batch normalization was folded into it
+        self.fused = fused
         self.stride, self.padding = list(module.stride), list(module.padding)
         self.after = "relu" if relu else "none"
         out, into, *kernel = module.weight.shape
@@ -112,8 +113,9 @@ class _Convolution:
             and dtype == torch.float32
             and relu
             and out % 16 == into % 16 == 0
+            and find(CODE_CONTEXT) is not None
         ):
-            self.winograd = _Winograd(module.weight, module.bias)
+            self.winograd = _Winograd(module.weight, module.bias, fused)
         self.plain = module.weight.to(dtype)
         self.weights: dict[torch.Size, torch.Tensor] = {}
         self.bias = module.bias.to(dtype)
@@ -129,10 +131,8 @@ class _Convolution:
         shape = (self.padding, self.stride, _ONE, 1)
         weight = self._weight(x.shape)
         if residual is None:
-            return torch.ops.mkldnn._convolution_pointwise(
-                x, weight, self.bias, *shape, self.after, [], ""
-            )
-        return torch.ops.mkldnn._convolution_pointwise(
+            return self.fused.convolve(x, weight, self.bias, *shape, self.after, [], "")
+        return self.fused.convolve(
             x, residual, weight, self.bias, *shape, "add", 1.0, self.after, [], ""
         )
 
@@ -140,9 +140,7 @@ class _Convolution:
         """Return the weights in the order that suits the image size; another costs dearly."""
         known = self.weights.get(size)
         if known is None:
-            known = torch.ops.mkldnn._reorder_convolution_weight(
-                self.plain, self.padding, self.stride, _ONE, 1, list(size)
-            )
+            known = self.fused.order(self.plain, self.padding, self.stride, _ONE, 1, list(size))
             if len(self.weights) >= _MOST_SIZES:
                 self.weights = {}
             self.weights[size] = known
@@ -152,8 +150,8 @@ class _Convolution:
 class _Winograd:
     """A 3x3 convolution of stride 1 with ReLU by Winograd's F(4x4, 3x3)."""
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
-        self.weight = weight
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, fused: Convolutions) -> None:
+        self.weight, self.fused = weight, fused
         self.bias = bias.numpy()
         self.filters: dict[int, torch.Tensor] = {}
         self.layouts: dict[bytes, torch.Tensor] = {}
@@ -185,7 +183,7 @@ class _Winograd:
         for first in range(0, tiles, portion):
             last = min(first + portion, tiles)
             transform_input(image, first, last, view)
-            products = torch.ops.mkldnn._convolution_pointwise(
+            products = self.fused.convolve(
                 patches, filters, None, _NO_PADDING, _ONE, _ONE, 36, "none", [], ""
             )
             moved = products.permute(0, 2, 3, 1).view(portion, 36, n_out).numpy()
@@ -214,7 +212,7 @@ class _Winograd:
 
                 n_out, n_in = self.weight.shape[:2]
                 moved = torch.from_numpy(transform_filter(self.weight.numpy()))
-                known = torch.ops.mkldnn._reorder_convolution_weight(
+                known = self.fused.order(
                     moved.view(36 * n_out, n_in, 1, 1),
                     _NO_PADDING,
                     _ONE,
@@ -222,8 +220,10 @@ class _Winograd:
                     36,
                     [1, 36 * n_in, portion, 1],
                 )
-                layout = torch.ops.mkldnn._get_mkldnn_serialized_md(known).numpy().tobytes()
-                known = self.filters[portion] = self.layouts.setdefault(layout, known)
+                if self.fused.layout is not None:
+                    layout = self.fused.layout(known).numpy().tobytes()
+                    known = self.layouts.setdefault(layout, known)
+                self.filters[portion] = known
         return known
 
 

@@ -1,8 +1,8 @@
 """The stations that a SuperLink knows: listed, registered, removed.
 
 Flower's own `flwr supernode` command shows neither names nor keys, so this speaks to the control
-API with Flower's client. (Runs go through `flwr`, which packs the app.) With
-`common/protocol/records.py` it is the one file of `common` that imports flwr.
+API with Flower's client. (Runs go through `flwr`, which packs the app.) Nobody promised to keep
+that client: what is used of it stands in `common/hooks/table.py`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,10 @@ from typing import Final
 
 import httpx
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from flwr.proto.control_pb2 import (
-    ListNodesRequest,
-    RegisterNodeRequest,
-    UnregisterNodeRequest,
-)
-from flwr.supercore.control.control_http_client import ControlHttpClient
-from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 
 from common.errors import RunError
+from common.hooks import table
+from common.hooks.lookup import require
 from common.plant.keys.station_keys import flower_fingerprint, read_public_key
 
 REMOVED: Final = "unregistered"
@@ -58,8 +53,23 @@ class RegisteredNode:
 class Control:
     """One connection to a SuperLink's control API; see `connected`."""
 
-    def __init__(self, client: ControlHttpClient, address: str) -> None:
-        self._client, self._address = client, address
+    def __init__(self, address: str, authority: Path) -> None:
+        self._address = address
+        # All before the first word: half a conversation helps nobody.
+        self._list_nodes = require(table.LIST_NODES)
+        self._register_node = require(table.REGISTER_NODE)
+        self._unregister_node = require(table.UNREGISTER_NODE)
+        version, client = require(table.CONTROL_VERSION), require(table.CONTROL_CLIENT)
+        self._client = client.from_server_address(
+            server_address=address,
+            insecure=False,
+            root_certificates=authority.read_bytes(),
+            interceptors=[version(component_name="flwr CLI")],
+        )
+
+    def close(self) -> None:
+        """End the connection."""
+        self._client.close()
 
     def nodes(self) -> list[RegisteredNode]:
         """All stations that are or ever were registered, in order of name.
@@ -70,7 +80,7 @@ class Control:
             If the SuperLink does not answer as expected.
         """
         with _explained(self._address):
-            answer = self._client.ListNodes(ListNodesRequest())
+            answer = self._client.ListNodes(self._list_nodes())
         nodes = [
             RegisteredNode(
                 node.node_id,
@@ -95,7 +105,7 @@ class Control:
         key = read_public_key(public_key)
         pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         with _explained(self._address):
-            answer = self._client.RegisterNode(RegisterNodeRequest(public_key=pem, name=name))
+            answer = self._client.RegisterNode(self._register_node(public_key=pem, name=name))
         return int(answer.node_id)
 
     def unregister(self, node_id: int) -> None:
@@ -106,7 +116,7 @@ class Control:
         RunError
         """
         with _explained(self._address):
-            self._client.UnregisterNode(UnregisterNodeRequest(node_id=node_id))
+            self._client.UnregisterNode(self._unregister_node(node_id=node_id))
 
 
 @contextlib.contextmanager
@@ -119,15 +129,14 @@ def connected(address: str, authority: Path) -> Iterator[Control]:
         HOST:PORT.
     authority : Path
         Certificate of the plant's authority.
+
+    Raises
+    ------
+    InputError
+        If Flower's client is not what this program was tested with.
     """
-    client = ControlHttpClient.from_server_address(
-        server_address=address,
-        insecure=False,
-        root_certificates=authority.read_bytes(),
-        interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
-    )
-    with contextlib.closing(client):
-        yield Control(client, address)
+    with contextlib.closing(Control(address, authority)) as control:
+        yield control
 
 
 def _since(status: str, activated: str, deactivated: str) -> str:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from common.errors import InputError
+from common.hooks.lookup import require
+from common.hooks.table import HTTP_PROTOCOL
 from common.plant.server.daemons import require_valid
 from common.plant.server.gateway import Gateway, Limits
 
@@ -29,6 +30,7 @@ KEEP_ALIVE_SECONDS: Final = 30
 HEADER_BYTES: Final = 32 * 1024
 END_SECONDS: Final = 5
 _LOG: Final = logging.getLogger("fedpatchcore.gateway")
+_H11Protocol: Any = require(HTTP_PROTOCOL)
 
 
 def run_gateway(
@@ -90,7 +92,7 @@ def gateway_config(keys: Path, gateway: Gateway) -> uvicorn.Config:
     )
 
 
-class _BoundedProtocol(H11Protocol):
+class _BoundedProtocol(_H11Protocol):
     """One connection of uvicorn's, with two bounds that uvicorn lacks.
 
     A client that never finishes its request's headers is cut off, and one address holds so many
@@ -101,7 +103,7 @@ class _BoundedProtocol(H11Protocol):
     _late: asyncio.TimerHandle | None = None
     _address: str | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         address = self.client[0] if self.client else ""
         if self._open[address] >= CONNECTIONS_PER_ADDRESS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 from common.check import CheckOptions, check_folder
-from common.check.doctor import CHECKS
+from common.check.image_checks import judge_held_out
 from common.cli.main import run
+from common.data.holdout import split_holdout
+from common.data.layout import Sample, index_data
 from common.data.synthetic import write_synthetic
 from common.errors import InputError
 
@@ -273,6 +275,15 @@ def test_a_wanted_false_alarm_rate_needs_enough_images(sound: Path) -> None:
     assert "bring 8 good training images" in report.findings[0].mend
 
 
+@pytest.mark.parametrize("fraction", [0.05, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("count", [2, 3, 5, 15, 25, 80])
+def test_check_counts_held_out_images_as_a_station_does(count: int, fraction: float) -> None:
+    own = [Sample(Path(f"{n}.png"), "nut", "train", 0, "good") for n in range(count)]
+    held_out = len(split_holdout(own, fraction)[1])
+    (finding,) = judge_held_out(Path("train/good"), count, CheckOptions(0.001, fraction))
+    assert finding.found.startswith(f"{count} good training images, {held_out} of them held out")
+
+
 def test_one_training_image_leaves_none_to_hold_out(sound: Path) -> None:
     for number in range(1, 6):
         (sound / f"alpha/train/good/{number}.png").unlink()
@@ -286,13 +297,41 @@ def test_synthetic_data_are_clean(tmp_path: Path) -> None:
     assert [f for f in report.findings if f.severity != "note"] == []
 
 
-def test_what_a_run_refuses_is_never_clean(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Should the index learn to refuse what no check knows, the doctor passes its words on.
-    monkeypatch.setattr("common.check.doctor.CHECKS", CHECKS[3:4])
-    written(sound / "alpha/train/good/a.txt", "x")
-    report = check_folder(sound)
-    assert [f.kind for f in report.findings] == ["refused"]
-    assert "a.txt" in report.findings[0].found
+def test_what_no_run_looks_at_is_a_warning(sound: Path) -> None:
+    # Runs accept the folder; more is meant by it than they read.
+    beside = [
+        picture(sound / "0.png", 1),
+        picture(sound / "alpha/0.png", 2),
+        part(sound / "beta", "beta", 7000),
+    ]
+    table = sound / "gamma/defects_config.json"
+    for number in range(4):
+        mask(sound / f"gamma/ground_truth/dent/{number}_mask.png")
+        (sound / f"gamma/ground_truth/dent/{number}/0000.png").unlink()
+        (sound / f"gamma/ground_truth/dent/{number}").rmdir()
+    written(table, "[{}]")  # not needed for MVTec's masks
+    index_data(sound)
+    found = check_folder(sound).findings
+    kinds = ("misplaced-file", "misplaced-file", "ambiguous-nesting", "bad-defects-config")
+    assert {(f.severity, f.kind, f.path) for f in found if f.severity != "note"} == {
+        ("warning", kind, path) for kind, path in zip(kinds, [*beside, table], strict=True)
+    }
+
+
+def test_a_folder_that_may_not_be_listed_hides_no_other_fault(
+    sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, locked = Path.iterdir, sound / "alpha/train/good"
+
+    def refuse(folder: Path) -> Iterator[Path]:  # root, as whom tests often run, may list all
+        if folder == locked:
+            raise PermissionError("Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    text = written(sound / "beta/train/good/a.txt", "x")
+    found = {(f.kind, f.path) for f in check_folder(sound).findings if f.severity == "error"}
+    assert found == {("unlistable-folder", locked), ("not-an-image-name", text)}
 
 
 def test_categories_one_folder_deeper_are_pointed_at(sound: Path) -> None:

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from common.data.defects import DefectEntry, load_regions, read_defects_config
+from common.data.defects import load_regions, read_defects_config
 from common.data.layout import Sample, index_data
 from common.data.regions import Region, saturation_area
+from common.data.samples import DefectEntry
 from common.errors import InputError
 
 SIZE = (24, 16)

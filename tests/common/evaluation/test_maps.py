@@ -149,6 +149,10 @@ def test_folders_without_maps(tmp_path):
     with pytest.raises(InputError, match="holds no anomaly map"):
         find_maps(tmp_path, "clip")
     (folder / "a.png").touch()
+    for name in ("good/~$a.npy", "@eaDir/a.png"):  # left behind by systems
+        (folder.parent / name).parent.mkdir(exist_ok=True)
+        (folder.parent / name).touch()
+    assert find_maps(tmp_path, "clip") == {("good", "a"): folder / "a.png"}
     (folder / "a.npy").touch()
     with pytest.raises(InputError, match=r"a.npy is a map of the same image"):
         find_maps(tmp_path, "clip")

@@ -237,6 +237,16 @@ def test_images_are_found_once_in_natural_order(tmp_path: Path) -> None:
         find_images([tmp_path / "in/b/notes.txt"])
 
 
+def test_thumbnails_and_recycle_bins_are_not_judged(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        draw_part(tmp_path / name, 0)
+        draw_part(tmp_path / f"@eaDir/{name}/SYNOPHOTO_THUMB_M.png", 0)
+        draw_part(tmp_path / f"#recycle/{name}", 0)
+        draw_part(tmp_path / f"~${name}", 0)
+    found = find_images([tmp_path])
+    assert [one.place.as_posix() for one in found] == ["a.png", "b.png", "c.png"]
+
+
 def test_every_image_has_an_overlay_of_its_own() -> None:
     names = OverlayNames(["overlays/d.png"])
     places = ["good/000.png", "good/000.jpg", "good/000.png", "bad/000.png", "d.png"]

@@ -52,7 +52,9 @@ def test_a_file_is_judged_when_it_is_whole(fitted: PatchCore, tmp_path: Path, na
     assert judged(watch, 1) == []  # it has just changed
     assert judged(watch, 3) == [name]
     (folder / "b.png.part").write_bytes(whole[:100])
-    (folder / ".c.png").write_bytes(whole)
+    for left in (".c.png", "@eaDir/c.png", "$RECYCLE.BIN/c.png", "lost+found/c.png"):
+        (folder / left).parent.mkdir(exist_ok=True)
+        (folder / left).write_bytes(whole)
     assert judged(watch) == []
     (folder / "b.png.part").rename(folder / "b.png")
     (folder / "b.png").write_bytes(draw_part(tmp_path / "b.png", 2).read_bytes())

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from common.patchcore.exact.onednn import convolutions
 from common.patchcore.network import cpu_trunk as _cpu_trunk
-from common.patchcore.network.cpu_trunk import _Winograd, fused_convolutions
+from common.patchcore.network.cpu_trunk import _Winograd
 from common.patchcore.network.winograd import transform_filter
 
-pytestmark = pytest.mark.skipif(
-    not fused_convolutions(torch.float32), reason="torch has no oneDNN on this machine"
-)
+FUSED = convolutions(torch.float32)
+pytestmark = pytest.mark.skipif(FUSED is None, reason="torch has no oneDNN on this machine")
 
 
 def case(
@@ -53,7 +53,7 @@ def test_equals_the_plain_convolution(
     height: int, width: int, n_in: int, n_out: int, seed: int
 ) -> None:
     image, weight, bias, residual = case(height, width, n_in, n_out, seed)
-    convolution = _Winograd(weight, bias)
+    convolution = _Winograd(weight, bias, FUSED)
     for added in (None, residual):
         found = convolution(image, added)
         assert found.is_contiguous(memory_format=torch.channels_last)
@@ -75,20 +75,20 @@ def test_filters_in_winograds_space_are_g_times_filter_times_g() -> None:
 
 def test_portions_and_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     image, weight, bias, residual = case(37, 50, 32, 48)  # 10 x 13 tiles
-    wanted = _Winograd(weight, bias)(image, residual).numpy()
-    shared = _Winograd(weight, bias)
+    wanted = _Winograd(weight, bias, FUSED)(image, residual).numpy()
+    shared = _Winograd(weight, bias, FUSED)
     with ThreadPoolExecutor(2) as pool:
         for again in pool.map(lambda _: shared(image, residual).numpy(), range(6)):
             np.testing.assert_array_equal(again, wanted)
     monkeypatch.setattr(_cpu_trunk, "_PORTION", 36 * 48 * 32)
-    portions = _Winograd(weight, bias)(image, residual).numpy()
+    portions = _Winograd(weight, bias, FUSED)(image, residual).numpy()
     np.testing.assert_allclose(portions, wanted, rtol=0, atol=1e-5)
 
 
 def test_what_is_not_a_number_stays_one() -> None:
     image, weight, bias, _ = case(12, 12, 16, 16)
     image[0, 3, 5, 5] = torch.nan
-    found = _Winograd(weight, bias)(image, None).numpy()
+    found = _Winograd(weight, bias, FUSED)(image, None).numpy()
     assert np.isnan(found).any()
     assert np.isfinite(found[..., 9:, 9:]).all()  # tiles that do not see the pixel
 
@@ -102,7 +102,7 @@ def test_images_of_any_size_meet_filters_in_their_own_order() -> None:
     """Filters in another order are right, too, but took ten times as long: mixed image sizes."""
     channels = 512
     _, weight, bias, _ = case(1, 1, channels, channels)
-    convolution = _Winograd(weight, bias)
+    convolution = _Winograd(weight, bias, FUSED)
     for height, width in ((25, 25), (47, 63), (16, 16), (25, 25)):
         image, *_ = case(height, width, channels, channels)
         found = convolution(image, None).numpy()
