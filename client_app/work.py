@@ -20,9 +20,10 @@ from common.config import Settings
 from common.data.images import read_size
 from common.data.layout import Sample
 from common.errors import InputError, NoImagesError
-from common.evaluation.judge import judge_station
+from common.evaluation.judge import StationJudgement, judge_station
 from common.patchcore import FeatureExtractor, PatchCore
 from common.patchcore.distances import Distances
+from common.patchcore.exact.device import take_notices
 from common.patchcore.local_bank import LocalBank, build_local_bank, covering_radius
 from common.patchcore.model_store import SHARED
 from common.patchcore.network.feature_cache import FeatureCache
@@ -46,6 +47,7 @@ from common.protocol.messages import (
     SurveyReply,
     as_sentence,
     part_of_rows,
+    without_paths,
 )
 
 Arrays = dict[str, NDArray[Any]]
@@ -126,12 +128,16 @@ def build_bank(
         banks[name] = BankFacts(patches=int(patches), rows=len(rows), radius=float(radius))
         part[name] = part_of_rows(rows, request.part, request.parts)
     seconds, extracted = arrays["seconds"]
-    return (
-        BuildReply(
-            station=station.name, banks=banks, seconds=float(seconds), extracted=int(extracted)
-        ),
-        part,
+    device, *notices = (str(sentence) for sentence in arrays["device"])
+    reply = BuildReply(
+        station=station.name,
+        banks=banks,
+        seconds=float(seconds),
+        extracted=int(extracted),
+        device=device,
+        notices=notices,
     )
+    return reply, part
 
 
 def score(
@@ -153,15 +159,9 @@ def score(
         )
         for name, bank in banks.items():
             model.set_bank(name, bank)
-        found = judge_station(
-            model,
-            station.index,
-            station.test,
-            station.held_out,
-            score_test=request.score_images,
-        )
-        radius = _radii(station, model.source, banks)
+        found, radius = model.source.whole(_judge, station, request, model)
         folder.clear()
+    device, *notices = _computed_by(model.source)
     reply = ScoreReply(
         station=station.name,
         categories={
@@ -174,9 +174,20 @@ def score(
         radius=radius,
         seconds=time.monotonic() - started,
         extracted=model.source.computed,
+        device=device,
+        notices=notices,
     )
     counts = {name: own.to_arrays() for name, own in found.counts.items() if own.n_images}
     return reply, {f"{name}/{key}": a for name, own in counts.items() for key, a in own.items()}
+
+
+def _judge(
+    station: Station, request: ScoreRequest, model: PatchCore
+) -> tuple[StationJudgement, dict[str, float]]:
+    """Judge the station's images; how far its training patches lie from each bank."""
+    test, held_out = station.test, station.held_out
+    found = judge_station(model, station.index, test, held_out, score_test=request.score_images)
+    return found, _radii(station, model.source, model.banks)
 
 
 def _choose_rows(
@@ -203,7 +214,17 @@ def _choose_rows(
         arrays[f"rows.{name}"] = settle(local.rows, station.settings.wire_dtype)
         arrays[f"facts.{name}"] = np.array([local.patches, radius], dtype=np.float64)
     arrays["seconds"] = np.array([time.monotonic() - started, source.computed], dtype=np.float64)
+    arrays["device"] = np.array(_computed_by(source))
     return arrays
+
+
+def _computed_by(source: FeatureSource) -> list[str]:
+    """What computed the features, and what the CPU did in a device's stead; names no path."""
+    extractor, notices = source.extractor, take_notices()
+    if extractor.left and not notices:  # in an earlier message to this process
+        notices = [f"features by the CPU alone: {extractor.left}"]
+    sentences = [extractor.computed_by, *notices][: 1 + MAX_NOTICES]
+    return [as_sentence(without_paths(sentence))[:400] for sentence in sentences]
 
 
 def _stored_bank(folder: RunFolder, round_: int, parts: int) -> Arrays:

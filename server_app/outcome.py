@@ -41,6 +41,8 @@ class Outcome:
     radius : float or None
         Largest distance of a training patch from its bank, over all stations.
     seconds : dict of step to float
+    device : str or None
+        What computed features at the server, if it judged images itself.
     notices : list of str
         What a reader of the results should know.
     """
@@ -55,6 +57,7 @@ class Outcome:
     without_bank: set[str] = field(default_factory=set)
     radius: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    device: str | None = None
     notices: list[str] = field(default_factory=list)
 
     @property

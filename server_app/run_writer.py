@@ -75,6 +75,7 @@ def write_outcome(
         categories=outcome.categories(),
         space=outcome.space,
         stations=[participant.facts() for participant in outcome.roster.all()],
+        device=outcome.device,
         hide_paths=real or deployed,
         summary=outcome.roster.summary(),
         notices=_who_is_missing(outcome) + outcome.notices,

@@ -62,7 +62,8 @@ class ServerEvaluation:
             if category not in held:
                 outcome.note(f"the server's {category} was not judged: no station holds that part")
         test = [one for one in self.index.select("test") if one.category in held]
-        found = judge_station(model, self.index, test, ())
+        found = model.source.whole(judge_station, model, self.index, test, ())
         outcome.counts = found.counts
         outcome.without_bank.update(found.without_bank)
+        outcome.device = model.extractor.computed_by
         outcome.add_seconds("score", time.monotonic() - started)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from common.data.defects import load_regions
 from common.data.layout import DataIndex, Sample
@@ -19,6 +20,7 @@ from common.evaluation.thresholds import Threshold, calibrate_threshold
 from common.patchcore import PatchCore, Prediction
 
 Evaluation = EvaluationCounts | ExactEvaluation
+Kind = TypeVar("Kind", EvaluationCounts, ExactEvaluation)
 Watcher = Callable[[Sample, Prediction], None]
 
 
@@ -90,19 +92,26 @@ def judge(
     category: str,
     test: Sequence[Sample],
     held_out: Sequence[Sample],
-    evaluation: Evaluation,
+    kind: Callable[[], Kind],
     watch: Watcher | None = None,
-) -> list[float]:
+) -> tuple[Kind, list[float]]:
     """Judge the test images of a category that the model has a bank for, and the held-out ones.
 
-    Of samples of other categories nothing is done; `index`, `evaluation` and `watch` are those of
-    `evaluate_predictions`. Returns the image scores of the held-out images, ascending.
+    Of samples of other categories nothing is done; `index` and `watch` are those of
+    `evaluate_predictions`, `kind` makes the evaluation. Returns it, and the image scores of the
+    held-out images, ascending. All features are of one device: should a GPU fail half-way, all is
+    counted and watched again, with features of the CPU.
     """
     own = [sample for sample in test if sample.category == category]
-    predictions = model.predict_each([sample.path for sample in own], category)
-    evaluate_predictions(index, own, predictions, evaluation, watch)
     paths = [sample.path for sample in held_out if sample.category == category]
-    return sorted(prediction.score for prediction in model.predict_each(paths, category))
+
+    def count() -> tuple[Kind, list[float]]:
+        evaluation = kind()
+        predictions = model.predict_each([sample.path for sample in own], category)
+        evaluate_predictions(index, own, predictions, evaluation, watch)
+        return evaluation, sorted(one.score for one in model.predict_each(paths, category))
+
+    return model.source.whole(count)
 
 
 def judge_station(
@@ -123,8 +132,8 @@ def judge_station(
         if not model.can_judge(category):
             found.without_bank.append(category)
             continue
-        counts = found.counts[category] = EvaluationCounts()
-        scores = judge(model, index, category, scored, held_out, counts, watch)
+        counts, scores = judge(model, index, category, scored, held_out, EvaluationCounts, watch)
+        found.counts[category] = counts
         good, defective = counts.image_scores(0), counts.image_scores(1)
         found.scores[category] = StationScores(scores, good, defective)
     return found

@@ -31,6 +31,7 @@ CategoryName = Annotated[str, StringConstraints(pattern=CATEGORY_PATTERN)]
 Sentence = Annotated[
     str, StringConstraints(max_length=SENTENCE_LENGTH, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
 ]
+DeviceName = Annotated[str, StringConstraints(max_length=400, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 HostName = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 Count = Annotated[int, Field(ge=0, le=10**12)]
 Images = Annotated[int, Field(ge=0, le=MAX_IMAGES)]
@@ -124,6 +125,20 @@ class BuildRequest(Facts):
     bank_parts: Part
 
 
+class Computed(Facts):
+    """What a station's answer took.
+
+    `device` computed the features, as `cuda:0` or `cpu (cuda:0 failed ...)`; `notices` tell what
+    the CPU did in a device's stead. `extracted` images were not in the station's cache.
+    """
+
+    station: StationName
+    seconds: Distance
+    extracted: Count
+    device: DeviceName = ""
+    notices: Annotated[list[Sentence], Field(max_length=MAX_NOTICES)] = []
+
+
 class BankFacts(Facts):
     """One local bank: `rows` of `patches`; `radius` after the last row."""
 
@@ -132,13 +147,10 @@ class BankFacts(Facts):
     radius: Distance
 
 
-class BuildReply(Facts):
+class BuildReply(Computed):
     """Accompanies the rows of a part; `banks` describes the whole."""
 
-    station: StationName
     banks: Annotated[dict[CategoryName, BankFacts], Field(max_length=MAX_CATEGORIES)]
-    seconds: Distance
-    extracted: Count
 
 
 class ScoreRequest(Facts):
@@ -159,15 +171,12 @@ class CategoryScores(Facts):
     held_out_scores: Annotated[list[Distance], Field(max_length=MAX_IMAGES)]
 
 
-class ScoreReply(Facts):
+class ScoreReply(Computed):
     """Accompanies the counts; `radius` is the distance of the worst-covered training patch."""
 
-    station: StationName
     categories: Annotated[dict[CategoryName, CategoryScores], Field(max_length=MAX_CATEGORIES)]
     without_bank: Annotated[list[CategoryName], Field(max_length=MAX_CATEGORIES)]
     radius: Annotated[dict[CategoryName, Distance], Field(max_length=MAX_CATEGORIES)]
-    seconds: Distance
-    extracted: Count
 
 
 class Received(Facts):

@@ -101,7 +101,7 @@ def run_baseline(
             model.drop_bank(category)
             result.fail(category, [category], error)
         result.summary[category]["seconds"] = round(time.monotonic() - began, 3)
-    record.training_summary = result.summary
+    record.training_summary, record.device = result.summary, model.extractor.computed_by
     if record.evaluated:
         record.save_model(dict(model.banks), model.radius)
     else:
@@ -147,10 +147,12 @@ def _run_category(
     record = steps.record
     if not model.can_judge(category):
         steps.fit(model, category, samples, category)
-    test, evaluation = steps.index.select("test", category), ExactEvaluation()
+    test = steps.index.select("test", category)
     with record.timed("score"):
         watch = steps.watcher(category, len(test))
-        scores = judge(model, steps.index, category, test, held_out, evaluation, watch)
+        evaluation, scores = judge(
+            model, steps.index, category, test, held_out, ExactEvaluation, watch
+        )
         rule = record.settings.target_false_alarm_rate
         record.keep(conclude(category, evaluation, scores, rule))
     return {

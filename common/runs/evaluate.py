@@ -99,15 +99,9 @@ def evaluate_model(
         if not model.can_judge(category):
             record.notices.append(f"the model has no bank for {category}: it was not evaluated")
             continue
-        test, evaluation = index.select("test", category), ExactEvaluation()
-        with record.timed("score"), ExitStack() as stack:
-            keep_map = None
-            if options.export_maps is not None and test:
-                _no_shared_maps(test)
-                exporter = stack.enter_context(MapExporter(options.export_maps, category))
-                keep_map = _keeper(exporter)
-            watch = steps.watcher(category, len(test), keep_map)
-            judge(model, index, category, test, (), evaluation, watch)
+        test = index.select("test", category)
+        with record.timed("score"):
+            evaluation = model.source.whole(_judge, model, steps, category, test, options)
         found = choose_threshold(
             model.thresholds, model.calibration, model.stations, category, options.station
         )
@@ -116,7 +110,22 @@ def evaluate_model(
         record.keep(conclude(category, evaluation, held_out, threshold, kinds=options.kinds))
         if options.station is not None:
             record.notices.append(f"{category}: the threshold is {found.whose}")
+    record.device = model.extractor.computed_by
     return _write(record, index, out)
+
+
+def _judge(
+    model: PatchCore, steps: Steps, category: str, test: list[Sample], options: EvaluateOptions
+) -> ExactEvaluation:
+    """Judge the test images of a category; write their maps if wanted."""
+    with ExitStack() as stack:
+        keep_map = None
+        if options.export_maps is not None and test:
+            _no_shared_maps(test)
+            exporter = stack.enter_context(MapExporter(options.export_maps, category))
+            keep_map = _keeper(exporter)
+        watch = steps.watcher(category, len(test), keep_map)
+        return judge(model, steps.index, category, test, (), ExactEvaluation, watch)[0]
 
 
 def evaluate_maps(

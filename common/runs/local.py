@@ -88,6 +88,7 @@ def run_local(
             rows[name if bank == SHARED else f"{name}/{bank}"] = len(values)
     radius = max(one.radius or 0.0 for one in record.contributions)
     record.bank = BankFacts(settings.bank_scope, rows, extractor.feature_dim, radius)
+    record.device = extractor.computed_by
     record.summary = f"used {len(record.stations)} of {len(record.stations)}"
     for category, merged in counts.items():
         stations = scores[category]
@@ -120,7 +121,12 @@ def _fit_and_judge(
                 "not judged"
             )
     record.stations.append(
-        StationFacts(name, host=platform.node(), images_extracted=model.source.computed)
+        StationFacts(
+            name,
+            host=platform.node(),
+            images_extracted=model.source.computed,
+            device=model.extractor.computed_by,
+        )
     )
     rows = sum(len(bank) for bank in model.banks.values())
     record.contributions.append(

@@ -12,6 +12,7 @@ from typing import Any
 
 from common.analysis.report import write_report, write_run_plots
 from common.evaluation import build_curves, build_metrics, promise_notice, write_metrics
+from common.patchcore.exact.device import take_notices
 from common.runs.record import RunRecord
 
 
@@ -36,6 +37,7 @@ def write_run(record: RunRecord, out: Path) -> Path:
     building.mkdir()
     if record.model is not None:
         record.model.save(building / "model")
+    record.notices += take_notices()
     record.notices += promise_notice({one.category: one.threshold for one in record.evaluated})
     for found in record.evaluated:
         metrics = build_metrics(

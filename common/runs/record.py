@@ -29,7 +29,8 @@ class StationFacts:
     """A station's line in `run.json`; what a method does not have is None.
 
     `status` is `used`, `refused`, `failed` or `missing`, with the reason of the last three.
-    `joined_round` is the round before which the station was first surveyed, `images_extracted`
+    `device` is what computed its features, see `FeatureExtractor.computed_by`. `joined_round` is
+    the round before which the station was first surveyed, `images_extracted`
     how many images' features it computed rather than read from its cache.
     """
 
@@ -42,6 +43,7 @@ class StationFacts:
     bytes_up: int = 0
     bytes_down: int = 0
     images_extracted: int = 0
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ class RunRecord:
     tell_drift : bool
         Whether every comparison with the calibration is worth a notice, or only what is more than
         chance.
+    device : str or None
+        What computed features here, see `FeatureExtractor.computed_by`; None if nothing did.
     hide_paths : bool
         True for real stations: no path is written.
     notices : list of str
@@ -140,6 +144,7 @@ class RunRecord:
     training_summary: dict[str, dict[str, Any]] | None = None
     summary: str | None = None
     tell_drift: bool = False
+    device: str | None = None
     hide_paths: bool = False
     notices: list[str] = field(default_factory=list)
 
@@ -209,6 +214,7 @@ class RunRecord:
             "data": {"synthetic": self.synthetic, "categories": self.categories},
             "feature_space": self.space.to_json() if self.space else None,
             "bank": asdict(self.bank) if self.bank else None,
+            "device": self.device,
             "stations": [asdict(station) for station in self.stations],
             "summary": self.summary,
             "bytes": {
