@@ -5,6 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Side by side, one thread each and for what they start: before anything reads it.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Inner loops are compiled once for all tests and whatever they start, also in caches of their own.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache/compiled"))
+
 import pytest
 from hypothesis import settings
 from requirements import missing
@@ -13,6 +19,27 @@ from requirements import missing
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+SLOW = ("plant", "docker", "flower", "notebooks", "browser", "realdata")
+"""Marks of tests that take up to minutes: begun first, so that nobody waits for them at the end."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a plant of processes waits for most of its time."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first; side by side, a file stays together, and so do all whole plants."""
+    rank: dict[Path, int] = {}
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        own = [number for number, name in enumerate(SLOW) if name in marks]
+        rank[item.path] = min([rank.get(item.path, len(SLOW)), *own])
+        group = "plants" if "plant" in marks else item.path.relative_to(Path(__file__).parent)
+        item.add_marker(pytest.mark.xdist_group(str(group)))
+    items.sort(key=lambda item: rank[item.path])
 
 
 @pytest.fixture(scope="session")
