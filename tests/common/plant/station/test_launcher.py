@@ -86,7 +86,7 @@ class Bench:
         return [json.loads(line) for line in lines if line.endswith("}")]
 
 
-def wait_for(what: str, done: Callable[[], object], seconds: float = 20.0) -> None:
+def wait_for(what: str, done: Callable[[], object], seconds: float = 90.0) -> None:
     until = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < until, f"{what} did not come true"
