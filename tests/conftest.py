@@ -15,10 +15,11 @@ import pytest
 from hypothesis import settings
 from requirements import missing
 
-# The same cases every time where a red run stops others; new ones every time at a desk.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# The same cases every time where a red run stops others; new ones every time at a desk. How long
+# one takes says nothing beside other tests.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("desk", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 SLOW = ("plant", "docker", "flower", "notebooks", "browser", "realdata")
 """Marks of tests that take up to minutes: begun first, so that nobody waits for them at the end."""
