@@ -25,21 +25,24 @@ SLOW = ("plant", "docker", "flower", "notebooks", "browser", "realdata")
 """Marks of tests that take up to minutes: begun first, so that nobody waits for them at the end."""
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: a plant of processes waits for most of its time."""
     return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Slow files first; side by side, a file stays together, and so do all whole plants."""
+    side_by_side = config.pluginmanager.hasplugin("xdist")
     rank: dict[Path, int] = {}
     for item in items:
         marks = {mark.name for mark in item.iter_markers()}
         own = [number for number, name in enumerate(SLOW) if name in marks]
         rank[item.path] = min([rank.get(item.path, len(SLOW)), *own])
-        group = "plants" if "plant" in marks else item.path.relative_to(Path(__file__).parent)
-        item.add_marker(pytest.mark.xdist_group(str(group)))
+        if side_by_side:
+            group = "plants" if "plant" in marks else item.nodeid.partition("::")[0]
+            item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: rank[item.path])
 
 
