@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Side by side, one thread each and for what they start: before anything reads it.
@@ -23,6 +24,8 @@ settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 SLOW = ("plant", "docker", "flower", "notebooks", "browser", "realdata")
 """Marks of tests that take up to minutes: begun first, so that nobody waits for them at the end."""
+PLANTS = ("tests/plant/", "tests/integration/test_secure_plant.py")
+"""Whole plants: two at a time would be too much for a small machine."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -31,18 +34,25 @@ def pytest_xdist_auto_num_workers() -> int:
     return len(os.sched_getaffinity(0)) + 1
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Slow files first; side by side, a file stays together, and so do all whole plants."""
-    side_by_side = config.pluginmanager.hasplugin("xdist")
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let a file stay together, since it may share a plant, and start one whole plant at a time."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "plants" if nodeid.startswith(PLANTS) else nodeid.partition("::")[0]
+
+    return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first."""
     rank: dict[Path, int] = {}
     for item in items:
         marks = {mark.name for mark in item.iter_markers()}
         own = [number for number, name in enumerate(SLOW) if name in marks]
         rank[item.path] = min([rank.get(item.path, len(SLOW)), *own])
-        if side_by_side:
-            group = "plants" if "plant" in marks else item.nodeid.partition("::")[0]
-            item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: rank[item.path])
 
 
