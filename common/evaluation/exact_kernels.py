@@ -91,7 +91,7 @@ def count_below(
         under = reached
 
 
-@compiled(types.Tuple((WRITABLE, COUNTS))(SCORES))
+@compiled(types.Tuple((WRITABLE, COUNTS))(SCORES))  # type: ignore[no-untyped-call]
 def distinct_scores(
     ascending: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
