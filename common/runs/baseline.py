@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.config import Settings
-from common.data.holdout import split_holdout
+from common.data.holdout import hold_out_as_stations
 from common.data.layout import DataIndex, Sample
-from common.data.partition import make_partition
+from common.data.remarks import image_remarks
 from common.errors import FedPatchCoreError, InputError
 from common.evaluation import ExactEvaluation, calibrate_threshold, report_calibration
 from common.evaluation.judge import evaluate_samples
@@ -81,12 +81,13 @@ def run_baseline(
     started = datetime.now(UTC)
     cache = FeatureCache(cache_root() / "simulation" / "features", CACHE_BYTES)
     model = PatchCore(settings, cache=cache)
-    bank_samples, held_out = centralized_holdout(index, settings)
+    dealt = hold_out_as_stations(index.samples, settings)
     record = RunRecord(settings, METHOD, started, synthetic=index.synthetic, space=model.space)
     result = BaselineResult(record)
-    work = _Work(model, index, bank_samples, held_out, result, on_progress)
+    record.notices += [*dealt.notices, *image_remarks(index.samples)]
+    work = _Work(model, index, dealt.bank, dealt.held_out, result, on_progress)
     if settings.bank_scope == "shared":
-        work.fit(SHARED, bank_samples)
+        work.fit(SHARED, dealt.bank)
     for category in index.categories:
         work.run_category(category)
     record.training_summary = result.summary
@@ -95,30 +96,6 @@ def run_baseline(
     if result.errors and not record.evaluated:
         raise next(iter(result.errors.values()))
     return result
-
-
-def centralized_holdout(index: DataIndex, settings: Settings) -> tuple[list[Sample], list[Sample]]:
-    """Training images for the bank, and those that the stations together would hold out."""
-    train = index.select("train")
-    if len(train) < settings.num_stations:
-        return split_holdout(train, settings.calibration_fraction)
-    partition = make_partition(
-        index.samples,
-        settings.partition,
-        settings.num_stations,
-        settings.seed,
-        settings.dirichlet_alpha,
-    )
-    held: set[str] = set()
-    for indices in partition.indices.values():
-        own = [index.samples[i] for i in indices if index.samples[i].split == "train"]
-        held |= {
-            str(sample.path) for sample in split_holdout(own, settings.calibration_fraction)[1]
-        }
-    return (
-        [sample for sample in train if str(sample.path) not in held],
-        [sample for sample in train if str(sample.path) in held],
-    )
 
 
 class _Work:

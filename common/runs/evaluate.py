@@ -13,6 +13,7 @@ from common.config import Settings
 from common.data.defects import load_regions
 from common.data.images import read_size
 from common.data.layout import DataIndex, Sample
+from common.data.remarks import image_remarks
 from common.errors import InputError
 from common.evaluation import (
     CalibrationReport,
@@ -109,6 +110,7 @@ def evaluate_model(
     )
     if options.station is not None and options.station not in saved.stations:
         raise InputError(unknown_station(options.station, saved.stations))
+    record.notices += image_remarks(index.select("test"))
     for category in index.categories:
         samples = index.select("test", category)
         if SHARED not in model.banks and category not in model.banks:
@@ -171,6 +173,7 @@ def evaluate_maps(
             f"{folder}: no folder of maps for any category of {index.root} "
             f"({', '.join(index.categories)}); expected <category>/test/<defect>/<stem>.png"
         )
+    record.notices += image_remarks(index.select("test"))
     for category in index.categories:
         if category not in present:
             record.notices.append(f"no maps of {category}: it was not evaluated")

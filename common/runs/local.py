@@ -13,6 +13,7 @@ from common.config import Settings
 from common.data.holdout import split_holdout
 from common.data.layout import DataIndex, Sample
 from common.data.partition import make_partition
+from common.data.remarks import image_remarks
 from common.evaluation import EvaluationCounts, calibrate_threshold
 from common.evaluation.judge import evaluate_samples
 from common.patchcore import FeatureExtractor, PatchCore
@@ -104,7 +105,7 @@ def run_local(
     record = LocalRecord(
         settings, METHOD, started, synthetic=index.synthetic, space=extractor.space
     )
-    record.notices.extend(partition.notices)
+    record.notices += [*partition.notices, *image_remarks(index.samples)]
     found = {name: _Category() for name in index.categories}
     rows: dict[str, int] = {}
     radius = 0.0
