@@ -40,8 +40,8 @@ _NAMES: Final = (
     *("dent", "crack", "0", "1", "0.png", "0.jpg", "1.PNG", "000_mask.png", "0_mask.png", "a.txt"),
     *("@eaDir", "Thumbs.db", ".hidden", "defects_config.json", "validation", "link", "folder"),
 )
-_ODD: Final = ("bad:", "empty:", "two:")
-"""Before a path: a file that is damaged, a mask without a mark, a mask of two grey values."""
+_ODD: Final = ("bad:", "empty:", "two:", "pages:")
+"""Before a path: a file that is damaged, a mask without a mark or of two grey values, two pages."""
 
 Tree = frozenset[str]
 """Files by their paths; `link` leads nowhere, `folder` is an empty one."""
@@ -107,5 +107,9 @@ def _content(kind: str, place: str) -> bytes:
             0, 256, (*SIZE, 3), dtype=np.uint8
         )
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
+    image = Image.fromarray(pixels)
+    if kind == "pages":
+        image.save(file, "TIFF", save_all=True, append_images=[image])
+    else:
+        image.save(file, "PNG")
     return file.getvalue()[:50] if kind == "bad" else file.getvalue()
