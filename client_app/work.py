@@ -19,6 +19,7 @@ from client_app.station import Station
 from common.config import Settings
 from common.data.images import read_size
 from common.data.layout import Sample
+from common.data.remarks import image_remarks
 from common.errors import InputError, NoImagesError
 from common.evaluation.judge import StationJudgement, judge_station
 from common.patchcore import FeatureExtractor, PatchCore
@@ -56,7 +57,9 @@ Arrays = dict[str, NDArray[Any]]
 def survey(station: Station) -> SurveyReply:
     """Say who the station is and what it holds; reads image headers, computes no feature."""
     extractor = _extractor(station.settings)
-    names = sorted({s.category for s in (*station.bank_samples, *station.held_out, *station.test)})
+    samples = [*station.bank_samples, *station.held_out, *station.test]
+    names = sorted({sample.category for sample in samples})
+    notices = [*station.notices, *image_remarks(samples)]
     categories = {}
     for name in names:
         sizes = _sizes(station.bank_samples, name)
@@ -80,7 +83,7 @@ def survey(station: Station) -> SurveyReply:
         categories=categories,
         feature_space=_shown_space(station, extractor.space),
         feature_dim=extractor.feature_dim,
-        notices=[as_sentence(notice) for notice in station.notices[:MAX_NOTICES]],
+        notices=[as_sentence(notice) for notice in notices[:MAX_NOTICES]],
     )
 
 

@@ -13,6 +13,11 @@ from common.cli.shared import SetOption, console, make_settings, plain, progress
 from common.config import Settings
 from common.errors import InputError
 
+_OF_A_FOLDER: Final = frozenset(
+    {"calibration-fraction", "dirichlet-alpha", "num-stations", "partition", "seed"}
+    | {"target-false-alarm-rate"}
+)
+"""Settings that decide what a check of a data folder says."""
 _COLOURS: Final = {"error": "bold red", "warning": "bold yellow", "note": "cyan"}
 
 
@@ -46,9 +51,11 @@ def check(
 
     Exit code 0: clean; 1: faults; 2: nothing that could be looked over.
 
+    --set says with which settings runs are planned, if not with the usual ones, such as
+    num-stations and partition: how many images are held out depends on them.
+
     With --station nothing is changed and nothing of Flower is started. Run it as the user that
-    the station runs as; --set says with which settings the plant's runs are planned, if not with
-    the usual ones.
+    the station runs as.
 
     Example: fedpatchcore check data/autovi
 
@@ -56,14 +63,17 @@ def check(
 
     Example: fedpatchcore check --station /etc/fedpatchcore/station.toml
     """
-    settings = make_settings(changes)
-    options = _options(settings, target_false_alarm_rate, calibration_fraction)
+    options = _options(changes or [], target_false_alarm_rate, calibration_fraction)
+    unused = {text.partition("=")[0].strip() for text in changes or []} - _OF_A_FOLDER
     if station:
-        code = _check_station(path or Path("station.toml"), settings, options, as_json)
+        code = _check_station(path or Path("station.toml"), options, as_json)
     elif path is None:
         raise InputError("give a data folder, or --station for the station file in this folder")
-    elif changes:
-        raise InputError("--set belongs to --station; a data folder has no settings")
+    elif unused:
+        raise InputError(
+            f"--set: a data folder is checked without {', '.join(sorted(unused))}; what counts "
+            f"there is {', '.join(sorted(_OF_A_FOLDER))}"
+        )
     else:
         code = _check_data(path, options, as_json)
     if code:
@@ -82,11 +92,10 @@ def _check_data(data: Path, options: CheckOptions, as_json: bool) -> int:
     return report.exit_code
 
 
-def _check_station(path: Path, settings: Settings, options: CheckOptions, as_json: bool) -> int:
+def _check_station(path: Path, options: CheckOptions, as_json: bool) -> int:
     from common.plant.preflight.station_check import check_station
 
-    settings = settings.with_(calibration_fraction=options.calibration_fraction)
-    report = check_station(path, settings, options)
+    report = check_station(path, options.settings, options)
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=2))
         return report.exit_code
@@ -104,20 +113,19 @@ def _check_station(path: Path, settings: Settings, options: CheckOptions, as_jso
     return report.exit_code
 
 
-def _options(settings: Settings, rate: float | None, fraction: float | None) -> CheckOptions:
-    usual = settings
-    settings = usual.with_(
-        target_false_alarm_rate=usual.target_false_alarm_rate if rate is None else rate,
-        calibration_fraction=usual.calibration_fraction if fraction is None else fraction,
-    )
+def _options(changes: list[str], rate: float | None, fraction: float | None) -> CheckOptions:
+    settings = make_settings(changes)
+    if rate is not None:
+        settings = settings.with_(target_false_alarm_rate=rate)
+    if fraction is not None:
+        settings = settings.with_(calibration_fraction=fraction)
     if settings.calibration_fraction == 0 and rate is not None:
         raise InputError(
             "--calibration-fraction 0 holds nothing out, so no false-alarm rate can be promised; "
             "leave one of the two options away"
         )
-    return CheckOptions(
-        settings.target_false_alarm_rate, settings.calibration_fraction, rate is not None
-    )
+    default = Settings().target_false_alarm_rate
+    return CheckOptions(settings, settings.target_false_alarm_rate != default or rate is not None)
 
 
 def _print(report: Report) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.table import Table
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from common.inspection.verdict import Rule
     from common.inspection.watch import WatchOptions
 
+_FIRST: Final = 8
 ModelArgument = Annotated[Path, typer.Argument(help="Model folder, or a run folder.")]
 CategoryOption = Annotated[
     str | None, typer.Option(help="The part; may be left out if the model has one bank.")
@@ -83,8 +84,8 @@ def inspect(
         rule = scores_alone(rule)
     elif rule.threshold is None:
         raise InputError(
-            f"{model}: {rule.note}; give a score with --threshold, fit it again with "
-            "calibration-fraction above 0, or ask for scores without verdicts with --scores-only"
+            f"{model}: {rule.note}; give a score with --threshold, fit it again with more good "
+            "images or fewer stations, or ask for scores without verdicts with --scores-only"
         )
     shown = "none" if rule.threshold is None else f"{rule.threshold:.4g}"
     console.print(f"threshold {shown}, {plain(rule.note)}", highlight=False, soft_wrap=True)
@@ -137,6 +138,7 @@ class _Tally:
     def __init__(self, single: bool) -> None:
         self.single = single
         self.scores: list[float] = []
+        self.first: list[Path] = []
         self.judged = self.anomalous = self.unreadable = 0
         self.seconds = 0.0
 
@@ -149,6 +151,7 @@ class _Tally:
             console.print(f"[bold red]not judged[/] {plain(result.error)}", highlight=False)
             return
         self.scores.append(result.score)
+        self._look_at(result.path)
         self.anomalous += bool(result.anomalous)
         word = {True: "[bold red]anomalous[/]", False: "[green]good[/]     ", None: "-        "}
         where = ""
@@ -167,8 +170,17 @@ class _Tally:
             soft_wrap=True,
         )
 
+    def _look_at(self, path: Path) -> None:
+        """Say of the first images, once, that they use little of their format's range."""
+        if len(self.first) < _FIRST:
+            self.first.append(path)
+            if len(self.first) == _FIRST:
+                _print_range(self.first)
+
     def print(self, out: Path) -> None:
         """Print the sums."""
+        if len(self.first) < _FIRST:
+            _print_range(self.first)
         average = f", {1000 * self.seconds / self.judged:.0f} ms each" if self.judged else ""
         console.print(
             f"{self.judged} images{average}: {self.anomalous} anomalous, {self.unreadable} "
@@ -176,6 +188,14 @@ class _Tally:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _print_range(paths: list[Path]) -> None:
+    """Warn of a camera's bits in a larger file."""
+    from common.data.remarks import range_remark
+
+    if paths and (remark := range_remark(paths)) is not None:
+        console.print(f"[bold yellow]Note:[/] {remark}", highlight=False, soft_wrap=True)
 
 
 def _short(path: Path) -> str:
@@ -323,6 +343,7 @@ def add(
             progress=lambda done, total: bar("adding", done, total),
             changes=changed(changes),
         )
+    _print_range(found)
     console.print(f"bank {growth.bank}: {growth.sentence}", highlight=False, soft_wrap=True)
     if growth.folder is not None:
         console.print(f"Written: {plain(growth.folder)}", highlight=False, soft_wrap=True)

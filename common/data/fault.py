@@ -27,8 +27,10 @@ FaultKind = Literal[
     "orphaned-mask",
     "same-stem",
     "several-mask-values",
+    "special-file",
     "unknown-mask-value",
     "unlistable-folder",
+    "unread-folder",
     "unreadable-mask",
     "wrong-name",
 ]

@@ -8,6 +8,7 @@ with `defects_config.json`, also doubly nested as its zip files unpack. MVTec:
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ from common.errors import InputError
 
 CONFIG: Final = "defects_config.json"
 _SPLITS: Final = ("train", "test")
+_READ: Final = (*_SPLITS, "ground_truth")
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,17 @@ def open_part(outer: Path, walk: Walk) -> Part | None:
     place, inside = outer, walk.listing(outer)
     inner = outer / outer.name
     walk.pass_over_images(inside)
+    unread = [folder for folder in inside.folders if folder.name.lower() not in _READ]
     if not _is_category(inside) and inner in inside.folders:
         place, inside = inner, walk.listing(inner)  # the published zip files unpack like this
         walk.pass_over_images(inside)
+        unread += [folder for folder in inside.folders if folder.name.lower() not in _READ]
     elif has_splits(inner):
         walk.pass_over("ambiguous-nesting", inner, "a second category folder inside the first")
     if _is_category(inside):
+        for folder in unread:
+            if folder != inner:  # read, or named above
+                walk.pass_over("unread-folder", folder, "a folder that no run reads")
         return _Opened(walk, outer, place, inside).read()
     text = "has neither train/ nor test/, so it is no category folder; "
     if any(map(has_splits, inside.folders)):
@@ -124,8 +131,9 @@ class _Opened:
             self.walk.note("missing-ground-truth", self.truth, text)
         for folder in sorted(tests, key=lambda folder: folder.name != GOOD):
             self._test(folder)
-        owners = {self._masks_of(sample.path): sample for sample in self.samples if sample.masks}
-        self._orphans()
+        tested = {self._masks_of(s.path): s for s in self.samples if s.split == "test"}
+        owners = {entry: s for entry, s in tested.items() if s.masks or not s.label}
+        self._orphans(tested)
         masks = {m: owners.get(entry) for entry, own in self.entries.items() for m in own}
         category = Category(self.outer.name, self.place, self.layout, table)
         return Part(category, self.outer, self.samples, masks)
@@ -139,7 +147,7 @@ class _Opened:
         homes: dict[str, Path] = {}
         for folder in self.inside.folders:
             meant = folder.name.lower()
-            if meant in (*_SPLITS, "ground_truth"):
+            if meant in _READ:
                 if folder.name != meant:
                     text = f"expected the name {meant!r}; rename it"
                     found = f"the name {folder.name!r}, not {meant!r}"
@@ -193,8 +201,8 @@ class _Opened:
         good = self._is_good(folder)
         if not good:
             text = (
-                f"training images must be good parts in {folder.with_name(GOOD)}; "
-                "move this folder to test/ or away"
+                f"training images must be good parts in {folder.with_name(GOOD)}; bring them there "
+                "if these are good ones, else move the folder to test/ or away"
             )
             found = f"training images named {folder.name!r}"
             self.walk.note("defects-in-train", folder, text, detail=found)
@@ -251,11 +259,19 @@ class _Opened:
             self.walk.note("missing-mask", image, text, named=place, detail=found)
         return tuple(self.entries.get(place, ()))
 
-    def _orphans(self) -> None:
-        """Ground truth without its image is a misplaced file, not something to pass over."""
-        used = {self._masks_of(s.path) for s in self.samples if s.split == "test" and s.label}
+    def _orphans(self, tested: Collection[Path]) -> None:
+        """Ground truth without its image is a misplaced file, not something to pass over.
+
+        That of a good image is no orphan: some programs write an empty mask for each.
+        """
+        stems = {(s.path.parent.name, s.path.stem) for s in self.samples if s.split == "test"}
         for entry in self.entries:
-            if entry not in used:
-                images = self.place / "test" / entry.parent.name
-                found = f"ground truth that belongs to no image in {images}"
-                self.walk.note("orphaned-mask", entry, f"{found}; add the image or remove this")
+            if entry in tested:
+                continue
+            home = entry.parent.name
+            if self.layout == "mvtec" and (home, entry.stem) in stems:
+                found = f"a mask of the image of its name that is not called {entry.stem}_mask.png"
+                self.walk.note("orphaned-mask", entry, f"{found}; rename it")
+                continue
+            found = f"ground truth that belongs to no image in {self.place / 'test' / home}"
+            self.walk.note("orphaned-mask", entry, f"{found}; add the image or remove this")

@@ -53,7 +53,7 @@ class Walk:
         self.passed_over.append(Fault(kind, path, InputError(f"{path}: {text}")))
 
     def listing(self, folder: Path) -> Listing:
-        """Folders and files in a folder; a link that leads nowhere is a fault and neither."""
+        """Folders and files in a folder; a broken link or a pipe is a fault and neither."""
         found = Listing()
         try:
             entries = [entry for entry in folder.iterdir() if not is_leftover(entry.name)]
@@ -63,8 +63,13 @@ class Walk:
                     leads = f"a link to {entry.readlink()}, which is not there"
                     text = "a broken symbolic link; mend or remove it"
                     self.note("broken-link", entry, text, detail=leads)
+                elif entry.is_dir():
+                    found.folders.append(entry)
+                elif entry.is_file():
+                    found.files.append(entry)
                 else:
-                    (found.folders if entry.is_dir() else found.files).append(entry)
+                    text = "a pipe, socket or device among files; remove it"
+                    self.note("special-file", entry, text)
         except OSError as error:
             found.empty = False
             text = f"cannot be listed ({error}); mend its permissions"

@@ -122,7 +122,7 @@ def read_scale(folder: Path, category: str) -> MapScale | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
         scale = MapScale(float(content["lowest"]), float(content["step"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from common.data.images import require_file
 from common.errors import InputError
 
 NAME: Final = "journal.jsonl"
@@ -93,6 +94,7 @@ class Journal:
 
 def file_digest(path: Path) -> str:
     """Sha256 (hex) of a file's bytes."""
+    require_file(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

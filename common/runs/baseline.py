@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.config import Settings
-from common.data.holdout import split_holdout
+from common.data.holdout import hold_out_as_stations
 from common.data.layout import DataIndex, Sample
-from common.data.partition import make_partition
+from common.data.remarks import image_remarks
 from common.errors import reason_of
 from common.evaluation import ExactEvaluation
 from common.evaluation.judge import conclude, judge
@@ -82,8 +82,10 @@ def run_baseline(
     would hold out, so that a comparison differs in the federation alone.
     """
     model = PatchCore(settings, cache=simulation_cache())
-    samples, held_out = centralized_holdout(index, settings)
+    dealt = hold_out_as_stations(index.samples, settings)
+    samples, held_out = dealt.bank, dealt.held_out
     record = RunRecord(settings, METHOD, synthetic=index.synthetic, space=model.space)
+    record.notices += [*dealt.notices, *image_remarks(index.samples)]
     result = BaselineResult(record)
     steps = Steps(record, index, on_progress)
     waiting = list(index.categories)
@@ -110,30 +112,6 @@ def run_baseline(
     if result.errors and not record.evaluated:
         raise next(iter(result.errors.values()))
     return result
-
-
-def centralized_holdout(index: DataIndex, settings: Settings) -> tuple[list[Sample], list[Sample]]:
-    """Training images for the bank, and those that the stations together would hold out."""
-    train = index.select("train")
-    if len(train) < settings.num_stations:
-        return split_holdout(train, settings.calibration_fraction)
-    partition = make_partition(
-        index.samples,
-        settings.partition,
-        settings.num_stations,
-        settings.seed,
-        settings.dirichlet_alpha,
-    )
-    held: set[str] = set()
-    for indices in partition.indices.values():
-        own = [index.samples[i] for i in indices if index.samples[i].split == "train"]
-        held |= {
-            str(sample.path) for sample in split_holdout(own, settings.calibration_fraction)[1]
-        }
-    return (
-        [sample for sample in train if str(sample.path) not in held],
-        [sample for sample in train if str(sample.path) in held],
-    )
 
 
 def _run_category(

@@ -11,6 +11,7 @@ from typing import Any
 from common.config import Settings
 from common.data.images import read_size
 from common.data.layout import DataIndex, Sample
+from common.data.remarks import image_remarks
 from common.errors import InputError
 from common.evaluation import (
     ExactEvaluation,
@@ -94,6 +95,7 @@ def evaluate_model(
         bank=BankFacts.of(model.banks, model.radius),
         tell_drift=True,
     )
+    record.notices += image_remarks(index.select("test"))
     steps = Steps(record, index, on_progress)
     for category in index.categories:
         if not model.can_judge(category):
@@ -166,6 +168,7 @@ def evaluate_maps(
             f"{folder}: no folder of maps for any category of {index.root} "
             f"({', '.join(index.categories)}); expected <category>/test/<defect>/<stem>.png"
         )
+    record.notices += image_remarks(index.select("test"))
     for category in index.categories:
         if category not in present:
             record.notices.append(f"no maps of {category}: it was not evaluated")

@@ -14,6 +14,7 @@ from common.data.holdout import split_holdout
 from common.data.images import read_size
 from common.data.layout import DataIndex, Sample
 from common.data.partition import make_partition
+from common.data.remarks import image_remarks
 from common.evaluation import EvaluationCounts, StationScores
 from common.evaluation.judge import StationJudgement, conclude, judge_station
 from common.patchcore import FeatureExtractor, PatchCore
@@ -70,7 +71,7 @@ def run_local(
         settings.seed,
         settings.dirichlet_alpha,
     )
-    record.notices.extend(partition.notices)
+    record.notices += [*partition.notices, *image_remarks(index.samples)]
     extractor, cache = FeatureExtractor.from_settings(settings), simulation_cache()
     record.space = extractor.space
     steps = Steps(record, index, on_progress)
