@@ -183,7 +183,7 @@ AGGREGATIONS: Final[dict[str, Aggregation]] = {
 """Name in the run config -> function of (banks, weights, size, *, distances, min_share)."""
 
 IN_ORDER: Final = frozenset({"concatenate"})
-"""Those that go by the order of a station's rows alone: rows of several rounds are dealt in turn."""
+"""Those that go by the order of a station's rows alone: rows of all rounds are dealt in turn."""
 
 
 def apportion(total: int, shares: Sequence[float], limits: Sequence[int]) -> list[int]:
