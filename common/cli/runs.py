@@ -162,7 +162,13 @@ def evaluate(
 
 
 def print_run(folder: Path) -> None:
-    """Summarize a run folder for people."""
+    """Summarize a run folder for people.
+
+    Raises
+    ------
+    RunError
+        If something of the run could not be evaluated, after all has been printed.
+    """
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     table = metrics_table(folder, _title(run))
     if table is not None:
@@ -170,9 +176,16 @@ def print_run(folder: Path) -> None:
         print_missing(folder)
     if run["stations"]:
         console.print(_stations_table(folder, run))
+    missed = run.get("unevaluated") or []
+    for what in missed:
+        console.print(f"[bold red]Not evaluated:[/] {what}", highlight=False)
     for notice in run["notices"]:
         console.print(f"[bold yellow]Note:[/] {notice}", highlight=False)
     console.print(f"Written: {folder} (report: {folder / 'report.html'})", highlight=False)
+    if missed:
+        raise RunError(
+            f"not all was evaluated ({len(missed)}, see above); what is written is whole"
+        )
 
 
 def _title(run: dict[str, Any]) -> str:

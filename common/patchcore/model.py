@@ -345,7 +345,7 @@ class PatchCore:
         """
         scorer = self.scorer(category)
         inputs, sizes = itertools.tee(as_inputs(images))
-        for image, features in zip(sizes, self.source.stream(inputs), strict=True):
+        for image, features in zip(sizes, self.source.stream(inputs, spare=True), strict=True):
             anomaly_map = scorer.anomaly_map(features, image.file_size)
             yield Prediction(anomaly_map, scorer.image_score(anomaly_map))
 

@@ -33,6 +33,7 @@ Sentence = Annotated[
 ]
 DeviceName = Annotated[str, StringConstraints(max_length=400, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 HostName = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+ImageKind = Annotated[str, StringConstraints(pattern="^(test|held-out)$")]
 Count = Annotated[int, Field(ge=0, le=10**12)]
 Images = Annotated[int, Field(ge=0, le=MAX_IMAGES)]
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
@@ -86,9 +87,12 @@ class SpaceFacts(Facts):
 
 
 class SurveyRequest(Facts):
-    """Asks who a station is; both sides must speak the same version of this protocol."""
+    """Asks who a station is; both sides must speak the same version of this protocol.
 
-    protocol: Annotated[int, Field(ge=1, le=1)] = 1
+    1 was the first version's, in which one image that could not be judged ended a score.
+    """
+
+    protocol: Annotated[int, Field(ge=2, le=2)] = 2
 
 
 class SurveyReply(Facts):
@@ -164,15 +168,32 @@ class ScoreRequest(Facts):
     score_images: bool
 
 
+class Failure(Facts):
+    """A station could not do what was asked; `reason` is made for the server's eyes."""
+
+    code: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,60}$")]
+    reason: Sentence
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.reason}"
+
+
 class CategoryScores(Facts):
-    """What came of one category: images scored and the held-out good parts' scores."""
+    """What came of one category: images scored and the held-out good parts' scores.
+
+    `failed` tells why the test images, the held-out ones or both were not judged.
+    """
 
     test: Images
     held_out_scores: Annotated[list[Distance], Field(max_length=MAX_IMAGES)]
+    failed: dict[ImageKind, Failure] = {}
 
 
 class ScoreReply(Computed):
-    """Accompanies the counts; `radius` is the distance of the worst-covered training patch."""
+    """Accompanies the counts; `radius` is the distance of the worst-covered training patch.
+
+    It is not there for banks whose training images could not be read again.
+    """
 
     categories: Annotated[dict[CategoryName, CategoryScores], Field(max_length=MAX_CATEGORIES)]
     without_bank: Annotated[list[CategoryName], Field(max_length=MAX_CATEGORIES)]
@@ -184,13 +205,6 @@ class Received(Facts):
 
     station: StationName
     part: Part
-
-
-class Failure(Facts):
-    """A station could not do what was asked; `reason` is made for the server's eyes."""
-
-    code: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,60}$")]
-    reason: Sentence
 
 
 Rows = TypeVar("Rows", range, NDArray[Any])

@@ -34,7 +34,7 @@ class BaselineResult:
     summary : dict of category to facts
         Content of `training_summary.json`.
     errors : dict of category to exception
-        Categories that failed.
+        Categories that failed, and those whose images could not be judged.
     """
 
     record: RunRecord
@@ -69,7 +69,8 @@ def run_baseline(
     Returns
     -------
     BaselineResult
-        A failing category does not stop the others.
+        A failing category does not stop the others; one whose images cannot be judged keeps its
+        bank.
 
     Raises
     ------
@@ -98,7 +99,7 @@ def run_baseline(
     for category in waiting:
         began = time.monotonic()
         try:
-            result.summary[category] = _run_category(category, model, steps, samples, held_out)
+            _run_category(category, model, steps, samples, held_out, result)
         except Exception as error:
             model.drop_bank(category)
             result.fail(category, [category], error)
@@ -120,21 +121,26 @@ def _run_category(
     steps: Steps,
     samples: Sequence[Sample],
     held_out: Sequence[Sample],
-) -> dict[str, Any]:
-    """Fit (in scope `category`) and evaluate; returns the facts for the training summary."""
+    result: BaselineResult,
+) -> None:
+    """Fit (in scope `category`) and evaluate."""
     record = steps.record
     if not model.can_judge(category):
         steps.fit(model, category, samples, category)
     test = steps.index.select("test", category)
     with record.timed("score"):
         watch = steps.watcher(category, len(test))
-        evaluation, scores = judge(
-            model, steps.index, category, test, held_out, ExactEvaluation, watch
-        )
+        judged = judge(model, steps.index, category, test, held_out, ExactEvaluation, watch)
         rule = record.settings.target_false_alarm_rate
-        record.keep(conclude(category, evaluation, scores, rule))
-    return {
+        found = conclude(category, judged.evaluation, judged.held_out, rule)
+        record.keep(found, judged.faults)
+    failed = {}
+    for fault in judged.faults.values():
+        result.errors[category] = fault
+        failed = {"status": "not evaluated", "error": reason_of(fault)}
+    result.summary[category] = {
         "status": "completed",
+        **failed,
         "memory_bank_size": len(model.banks[model.bank_name(category)]),
         "feature_dim": model.extractor.feature_dim,
         "training_images": sum(sample.category == category for sample in samples),

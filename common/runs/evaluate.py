@@ -21,7 +21,7 @@ from common.evaluation import (
     read_map,
     read_scale,
 )
-from common.evaluation.judge import Watcher, conclude, evaluate_predictions, judge
+from common.evaluation.judge import Judged, Watcher, conclude, evaluate_predictions, judge
 from common.patchcore import PatchCore, Prediction
 from common.patchcore.station_threshold import choose_threshold, unknown_station
 from common.runs.output import write_run
@@ -103,13 +103,15 @@ def evaluate_model(
             continue
         test = index.select("test", category)
         with record.timed("score"):
-            evaluation = model.source.whole(_judge, model, steps, category, test, options)
+            judged = model.source.whole(_judge, model, steps, category, test, options)
         found = choose_threshold(
             model.thresholds, model.calibration, model.stations, category, options.station
         )
         threshold = Threshold(**found.facts) if found.facts else None
-        held_out = found.calibration
-        record.keep(conclude(category, evaluation, held_out, threshold, kinds=options.kinds))
+        concluded = conclude(
+            category, judged.evaluation, found.calibration, threshold, kinds=options.kinds
+        )
+        record.keep(concluded, judged.faults)
         if options.station is not None:
             record.notices.append(f"{category}: the threshold is {found.whose}")
     record.device = model.extractor.computed_by
@@ -118,7 +120,7 @@ def evaluate_model(
 
 def _judge(
     model: PatchCore, steps: Steps, category: str, test: list[Sample], options: EvaluateOptions
-) -> ExactEvaluation:
+) -> Judged[ExactEvaluation]:
     """Judge the test images of a category; write their maps if wanted."""
     with ExitStack() as stack:
         keep_map = None
@@ -127,7 +129,7 @@ def _judge(
             exporter = stack.enter_context(MapExporter(options.export_maps, category))
             keep_map = _keeper(exporter)
         watch = steps.watcher(category, len(test), keep_map)
-        return judge(model, steps.index, category, test, (), ExactEvaluation, watch)[0]
+        return judge(model, steps.index, category, test, (), ExactEvaluation, watch)
 
 
 def evaluate_maps(

@@ -16,7 +16,7 @@ from common.data.layout import DataIndex, Sample
 from common.data.partition import make_partition
 from common.data.remarks import image_remarks
 from common.evaluation import EvaluationCounts, StationScores
-from common.evaluation.judge import StationJudgement, conclude, judge_station
+from common.evaluation.judge import StationJudgement, conclude, judge_station, left_out
 from common.patchcore import FeatureExtractor, PatchCore
 from common.patchcore.model_store import SHARED
 from common.patchcore.network.feature_space import FeatureSpace
@@ -115,6 +115,8 @@ def _fit_and_judge(
     with record.timed("score"):
         watch = steps.watcher(name, len(test))
         found = judge_station(model, steps.index, test, held_out, watch)
+    for category, faults in found.faults.items():
+        record.unevaluated += left_out(f"{category} at {name}", faults)
     for category in found.without_bank:
         if left := sum(sample.category == category for sample in test):
             record.notices.append(
