@@ -73,6 +73,11 @@ WORDS: Final[dict[FaultKind, tuple[str, str]]] = {
         "ground truth that belongs to no image is a lost image or a wrong name",
         "restore the image, or rename or remove the ground truth",
     ),
+    "same-name": (
+        "names are compared letter by letter, however a system composes its accents: these two "
+        "are one, and their images would be mixed up",
+        "rename one of the folders, or move its images into the other",
+    ),
     "same-stem": (
         "two images of one name but for the ending would share their masks",
         "rename or remove one of them",
@@ -90,6 +95,11 @@ WORDS: Final[dict[FaultKind, tuple[str, str]]] = {
         "mend its permissions",
     ),
     "unreadable-mask": (_MASKS, "restore the file from where it came from"),
+    "unusable-name": (
+        "the name of a category or defect type stands in messages between stations, in results "
+        "and on screens",
+        "rename the folder: printable characters of any script, without slashes",
+    ),
     "wrong-name": (
         "train, test, ground_truth and good are looked for in lower case",
         "rename the folder",

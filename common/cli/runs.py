@@ -9,16 +9,16 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from common.cli.console import console, note, styled
 from common.cli.shared import (
     SetOption,
     changed,
-    console,
     make_settings,
     metrics_table,
     open_data,
     print_missing,
     progress_bar,
-    require_new,
+    require_run_folder,
     settle_weights,
 )
 from common.config import Settings
@@ -36,7 +36,7 @@ def baseline(data: DataArgument, out: OutOption, changes: SetOption = None) -> N
 
     Example: fedpatchcore baseline data/autovi --out outputs/centralized
     """
-    require_new(out)
+    require_run_folder(out)
     settings = make_settings(
         changes, data_root=str(data), output_dir=str(out), bank_scope="category"
     )
@@ -71,7 +71,7 @@ def federate(
 
     Example: fedpatchcore federate data/autovi --out outputs/iid --partition iid --set seed=7
     """
-    require_new(out)
+    require_run_folder(out)
     own = {"partition": partition} if partition else {}
     settings = make_settings(changes, data_root=str(data), output_dir=str(out), **own)
     federate_with(settings)
@@ -96,7 +96,7 @@ def federate_with(settings: Settings) -> None:
 
         def on_step(text: str) -> None:
             console.print(f"  {text}", style="dim", highlight=False)
-            status.update(text)
+            status.update(styled(text, ""))
 
         run_simulation(settings, on_step)
 
@@ -128,7 +128,7 @@ def evaluate(
 
     Example: fedpatchcore evaluate --maps maps/ data/autovi --out outputs/theirs --method theirs
     """
-    require_new(out)
+    require_run_folder(out)
     expected = 1 if maps else 2
     if len(paths) != expected:
         words = "one folder, DATA (with --maps)" if maps else "two folders, MODEL and DATA"
@@ -167,7 +167,7 @@ def print_run(folder: Path) -> None:
     if run["stations"]:
         console.print(_stations_table(folder, run))
     for notice in run["notices"]:
-        console.print(f"[bold yellow]Note:[/] {notice}", highlight=False)
+        note(notice)
     console.print(f"Written: {folder} (report: {folder / 'report.html'})", highlight=False)
 
 

@@ -24,6 +24,7 @@ from common.patchcore.model_folder import (
     sync_folder,
 )
 from common.patchcore.network.feature_space import FeatureSpace
+from common.paths import beside, json_text
 
 SHARED: Final = "shared"
 """Name of the only bank in scope `shared`; in scope `category` banks are named by category."""
@@ -118,7 +119,7 @@ class SavedModel:
 
     def _write(self, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        building = folder.with_name(folder.name + ".partial")
+        building = beside(folder, ".partial")
         remove_model(building)
         building.mkdir()
         save_file(
@@ -142,8 +143,7 @@ class SavedModel:
             "weights_source": self.weights_source,
             "provenance": self.provenance,
         }
-        text = json.dumps(facts, indent=2, allow_nan=False)
-        (building / FACTS).write_text(text + "\n", encoding="utf-8")
+        (building / FACTS).write_text(json_text(facts) + "\n", encoding="utf-8")
         for name in (ROWS, FACTS):
             sync_file(building / name)
         sync_folder(building)
