@@ -204,7 +204,7 @@ def test_results_follow_the_journal_seldom_and_miss_nothing(tmp_path: Path) -> N
     assert json.loads((tmp_path / "results.json").read_text()) == entries[:1]
     growing.write()
     text = (tmp_path / "results.json").read_text()
-    assert text == json.dumps(entries, indent=2) + "\n"
+    assert text == json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
     with (tmp_path / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == [entry["path"] for entry in entries]
