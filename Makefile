@@ -18,9 +18,10 @@ $(READY): pyproject.toml
 demo: $(READY)
 	$(BIN)/fedpatchcore demo
 
-# Stops at nothing: every failure is shown, slow tests last in the list of durations.
+# Stops at nothing: every failure is shown, slow tests last in the list of durations. Side by side;
+# `pytest tests/some/test.py` by hand is one process. tests/conftest.py says which go together.
 test: $(READY)
-	$(BIN)/python -m pytest --durations=10
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=10
 
 check: $(READY)
 	$(BIN)/ruff format --check .

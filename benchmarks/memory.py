@@ -55,7 +55,7 @@ class MadeUp:
     """Stands where the extractor stands; features of the right shape and spread."""
 
     def __init__(self, size: tuple[int, int]) -> None:
-        self.feature_dim, self.device = DIM, torch.device("cpu")
+        self.feature_dim, self.device, self.producer = DIM, torch.device("cpu"), "made-up"
         settings = Settings()
         self.space = FeatureSpace(
             settings.backbone, settings.layer_names, 3, 0, "float32", "made up", "none"

@@ -20,12 +20,12 @@ from common.config import Settings
 from common.data.images import read_size
 from common.data.layout import Sample
 from common.errors import InputError, NoImagesError
-from common.evaluation import EvaluationCounts
-from common.evaluation.judge import evaluate_samples
+from common.evaluation.judge import StationJudgement, judge_station
 from common.patchcore import FeatureExtractor, PatchCore
 from common.patchcore.distances import Distances
+from common.patchcore.exact.device import take_notices
 from common.patchcore.local_bank import LocalBank, build_local_bank, covering_radius
-from common.patchcore.model_store import SHARED
+from common.patchcore.model_store import SHARED, bank_of
 from common.patchcore.network.feature_cache import FeatureCache
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.features import FeatureSource
@@ -47,6 +47,7 @@ from common.protocol.messages import (
     SurveyReply,
     as_sentence,
     part_of_rows,
+    without_paths,
 )
 
 Arrays = dict[str, NDArray[Any]]
@@ -127,12 +128,16 @@ def build_bank(
         banks[name] = BankFacts(patches=int(patches), rows=len(rows), radius=float(radius))
         part[name] = part_of_rows(rows, request.part, request.parts)
     seconds, extracted = arrays["seconds"]
-    return (
-        BuildReply(
-            station=station.name, banks=banks, seconds=float(seconds), extracted=int(extracted)
-        ),
-        part,
+    device, *notices = (str(sentence) for sentence in arrays["device"])
+    reply = BuildReply(
+        station=station.name,
+        banks=banks,
+        seconds=float(seconds),
+        extracted=int(extracted),
+        device=device,
+        notices=notices,
     )
+    return reply, part
 
 
 def score(
@@ -154,29 +159,35 @@ def score(
         )
         for name, bank in banks.items():
             model.set_bank(name, bank)
-        categories, counts, without = {}, {}, []
-        for name in sorted({s.category for s in (*station.test, *station.held_out)}):
-            if SHARED not in banks and name not in banks:
-                without.append(name)
-                continue
-            test = [s for s in station.test if s.category == name and request.score_images]
-            held_out = [s for s in station.held_out if s.category == name]
-            evaluation = evaluate_samples(model, station.index, test, EvaluationCounts())
-            scores = [p.score for p in model.predict_each([s.path for s in held_out], name)]
-            categories[name] = CategoryScores(test=len(test), held_out_scores=scores)
-            if test:
-                counts.update({f"{name}/{key}": a for key, a in evaluation.to_arrays().items()})
-        radius = _radii(station, model.source, banks)
+        found, radius = model.source.whole(_judge, station, request, model)
         folder.clear()
+    device, *notices = _computed_by(model.source)
     reply = ScoreReply(
         station=station.name,
-        categories=categories,
-        without_bank=without,
+        categories={
+            name: CategoryScores(
+                test=found.counts[name].n_images, held_out_scores=list(own.held_out)
+            )
+            for name, own in found.scores.items()
+        },
+        without_bank=found.without_bank,
         radius=radius,
         seconds=time.monotonic() - started,
         extracted=model.source.computed,
+        device=device,
+        notices=notices,
     )
-    return reply, counts
+    counts = {name: own.to_arrays() for name, own in found.counts.items() if own.n_images}
+    return reply, {f"{name}/{key}": a for name, own in counts.items() for key, a in own.items()}
+
+
+def _judge(
+    station: Station, request: ScoreRequest, model: PatchCore
+) -> tuple[StationJudgement, dict[str, float]]:
+    """Judge the station's images; how far its training patches lie from each bank."""
+    test, held_out = station.test, station.held_out
+    found = judge_station(model, station.index, test, held_out, score_test=request.score_images)
+    return found, _radii(station, model.source, model.banks)
 
 
 def _choose_rows(
@@ -203,7 +214,17 @@ def _choose_rows(
         arrays[f"rows.{name}"] = settle(local.rows, station.settings.wire_dtype)
         arrays[f"facts.{name}"] = np.array([local.patches, radius], dtype=np.float64)
     arrays["seconds"] = np.array([time.monotonic() - started, source.computed], dtype=np.float64)
+    arrays["device"] = np.array(_computed_by(source))
     return arrays
+
+
+def _computed_by(source: FeatureSource) -> list[str]:
+    """What computed the features, and what the CPU did in a device's stead; names no path."""
+    extractor, notices = source.extractor, take_notices()
+    if extractor.left and not notices:  # in an earlier message to this process
+        notices = [f"features by the CPU alone: {extractor.left}"]
+    sentences = [extractor.computed_by, *notices][: 1 + MAX_NOTICES]
+    return [as_sentence(without_paths(sentence))[:400] for sentence in sentences]
 
 
 def _stored_bank(folder: RunFolder, round_: int, parts: int) -> Arrays:
@@ -229,7 +250,7 @@ def _bank_images(station: Station, bank: str) -> list[ImageInput]:
     return [
         ImageInput(sample.path)
         for sample in station.bank_samples
-        if bank in (SHARED, sample.category)
+        if bank in (SHARED, bank_of(sample.category))
     ]
 
 

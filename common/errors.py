@@ -9,6 +9,12 @@ class FedPatchCoreError(Exception):
     exit_code = 1
 
 
+def reason_of(error: Exception) -> str:
+    """What to tell of an error: the message of our own, with the kind of any other."""
+    own = isinstance(error, FedPatchCoreError)
+    return str(error) if own else f"{type(error).__name__}: {error}"
+
+
 class RunError(FedPatchCoreError):
     """The work was started and failed (exit code 1)."""
 

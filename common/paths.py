@@ -20,7 +20,7 @@ STATIONS_VARIABLE: Final = "FEDPATCHCORE_STATIONS"
 """Names the server's folder of the stations' keys."""
 DEFAULT_CACHE_GB: Final = 20.0
 """GiB that a station's cache may grow to, where its file or node config says nothing else."""
-_LONGEST_NAME: Final = 255
+LONGEST_NAME: Final = 255
 """Bytes that file systems allow for one name."""
 
 
@@ -98,10 +98,10 @@ def derived_name(name: str, ending: str = "", prefix: str = "") -> str:
         for the same name, another for another.
     """
     whole = f"{prefix}{name}{ending}"
-    if len(os.fsencode(whole)) <= _LONGEST_NAME:
+    if len(os.fsencode(whole)) <= LONGEST_NAME:
         return whole
     digest = "~" + hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
-    room = _LONGEST_NAME - len(os.fsencode(prefix + digest + ending))
+    room = LONGEST_NAME - len(os.fsencode(prefix + digest + ending))
     return f"{prefix}{os.fsencode(name)[:room].decode('utf-8', 'ignore')}{digest}{ending}"
 
 

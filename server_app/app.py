@@ -10,7 +10,7 @@ from flwr.common import log
 from flwr.serverapp import Grid, ServerApp
 
 from common.config import Settings
-from common.errors import FedPatchCoreError
+from common.errors import reason_of
 from common.hooks.lookup import require
 from common.hooks.table import HTTP_GRID
 from common.patchcore.names import check_names
@@ -37,7 +37,7 @@ def main(grid: Grid, context: Context) -> None:
         _run(grid, context)
     except Exception as error:
         # One line: a simulation's log is read line by line for the reason.
-        log(logging.ERROR, "%s failed: %s", LOG_PREFIX, " ".join(_reason(error).split()))
+        log(logging.ERROR, "%s failed: %s", LOG_PREFIX, " ".join(reason_of(error).split()))
         raise
 
 
@@ -72,14 +72,9 @@ def _run(grid: Grid, context: Context) -> None:
         run_id=context.run_id,
         started=started,
         deployed=deployed,
-        error=None if failure is None else _reason(failure),
+        error=None if failure is None else reason_of(failure),
     )
     log(logging.INFO, "%s %s", LOG_PREFIX, outcome.roster.summary())
     log(logging.INFO, "%s written: %s", LOG_PREFIX, folder)
     if failure is not None:
         raise failure
-
-
-def _reason(error: Exception) -> str:
-    known = isinstance(error, FedPatchCoreError)
-    return str(error) if known else f"{type(error).__name__}: {error}"

@@ -41,6 +41,8 @@ class Outcome:
     radius : float or None
         Largest distance of a training patch from its bank, over all stations.
     seconds : dict of step to float
+    device : str or None
+        What computed features at the server, if it judged images itself.
     notices : list of str
         What a reader of the results should know.
     """
@@ -55,6 +57,7 @@ class Outcome:
     without_bank: set[str] = field(default_factory=set)
     radius: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    device: str | None = None
     notices: list[str] = field(default_factory=list)
 
     @property
@@ -72,11 +75,6 @@ class Outcome:
     def rows(self) -> dict[str, NDArray[Any]]:
         """Rows of the global banks, by name."""
         return {name: bank.rows for name, bank in self.banks.items()}
-
-    def held_out_scores(self, category: str) -> list[float]:
-        """Scores of the held-out images of all stations, ascending."""
-        stations = self.station_scores.get(category, {})
-        return sorted(score for own in stations.values() for score in own.held_out)
 
     def categories(self) -> list[str]:
         """All categories that some station holds, in order."""

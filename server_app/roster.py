@@ -6,14 +6,15 @@ import functools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from common.config import Settings
 from common.errors import RunError
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.weights import expected_shapes
-from common.protocol.messages import SurveyReply, as_sentence
+from common.protocol.messages import Computed, SurveyReply, as_sentence
 from common.protocol.records import MalformedReplyError
+from common.runs.record import StationFacts
 from server_app.checks import check_survey
 
 Status = Literal["used", "refused", "failed", "missing"]
@@ -44,6 +45,8 @@ class Participant:
         Of its local banks (the largest), and of all its work.
     extracted : int
         Images whose features it computed, rather than read from its cache.
+    devices : dict of str to None
+        What computed its features, in order, each once.
     """
 
     node_id: int | None
@@ -60,6 +63,7 @@ class Participant:
     radius: float | None = None
     seconds: float = 0.0
     extracted: int = 0
+    devices: dict[str, None] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -77,6 +81,13 @@ class Participant:
         """Take part again; what it has sent so far stays counted."""
         self.status, self.reason, self.may_return = "used", None, False
 
+    def take(self, reply: Computed) -> None:
+        """Add what an answer took."""
+        self.seconds += reply.seconds
+        self.extracted += reply.extracted
+        if reply.device:
+            self.devices[reply.device] = None
+
     def continue_as(self, other: Participant) -> None:
         """Take over the history of the same station under its earlier node number."""
         self.joined = other.joined
@@ -86,21 +97,23 @@ class Participant:
         self.rows_chosen += other.rows_chosen
         self.seconds += other.seconds
         self.extracted += other.extracted
+        self.devices = {**other.devices, **self.devices}
         self.radius = other.radius
 
-    def to_json(self) -> dict[str, Any]:
-        """Facts for `run.json`."""
-        return {
-            "name": self.name,
-            "node_id": None if self.node_id is None else str(self.node_id),
-            "status": self.status,
-            "reason": self.reason,
-            "joined_round": self.joined,
-            "host": self.survey.host if self.survey else None,
-            "bytes_up": self.bytes_up,
-            "bytes_down": self.bytes_down,
-            "images_extracted": self.extracted,
-        }
+    def facts(self) -> StationFacts:
+        """Its line in `run.json`."""
+        return StationFacts(
+            name=self.name,
+            node_id=None if self.node_id is None else str(self.node_id),
+            status=self.status,
+            reason=self.reason,
+            joined_round=self.joined,
+            host=self.survey.host if self.survey else None,
+            bytes_up=self.bytes_up,
+            bytes_down=self.bytes_down,
+            images_extracted=self.extracted,
+            device=", then ".join(self.devices) or None,
+        )
 
 
 @dataclass

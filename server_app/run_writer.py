@@ -5,20 +5,15 @@ from __future__ import annotations
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from common.config import Settings
-from common.evaluation import (
-    EvaluationCounts,
-    Threshold,
-    calibrate_threshold,
-    report_calibration,
-)
-from common.patchcore.distances import Distances
-from common.patchcore.model_store import SavedModel, StationCalibration
+from common.evaluation import EvaluationCounts, calibrate_threshold
+from common.evaluation.judge import conclude
+from common.patchcore.model_store import StationCalibration
 from common.paths import DEFAULT_RUNS, RUNS_VARIABLE
 from common.protocol.messages import without_paths
-from common.runs.output import CategoryResult, RunRecord, threshold_facts, write_run
+from common.runs.output import write_run
+from common.runs.record import Contribution, RunRecord, threshold_facts
 from server_app.outcome import Outcome
 from server_app.roster import Participant
 
@@ -67,7 +62,6 @@ def write_outcome(
     real = has_real_stations(outcome)
     if (real or deployed) and error is not None:
         error = without_paths(error)
-    categories = outcome.categories()
     surveys = outcome.surveys.values()
     record = RunRecord(
         settings=settings,
@@ -78,25 +72,37 @@ def write_outcome(
         flower_run_id=str(run_id),
         seconds=dict(outcome.seconds),
         synthetic=any(survey.synthetic for survey in surveys) if surveys else None,
-        categories=categories,
+        categories=outcome.categories(),
         space=outcome.space,
-        stations=[participant.to_json() for participant in outcome.roster.all()],
+        stations=[participant.facts() for participant in outcome.roster.all()],
+        device=outcome.device,
         hide_paths=real or deployed,
         summary=outcome.roster.summary(),
         notices=_who_is_missing(outcome) + outcome.notices,
         contributions=[_contribution(p, outcome) for p in outcome.roster.all() if p.survey],
     )
     if error is None:
-        thresholds = {
-            category: calibrate_threshold(
-                outcome.held_out_scores(category), settings.target_false_alarm_rate
-            )
-            for category in categories
-        }
-        record.model = _model(settings, outcome, thresholds, run_id, started, real)
-        record.evaluated = _evaluated(outcome, thresholds)
-        record.notices += _remarks(outcome)
+        _conclude(record, outcome)
     return write_run(record, run_folder(settings, run_id, real or deployed))
+
+
+def _conclude(record: RunRecord, outcome: Outcome) -> None:
+    """Results of every category, empty ones included, and the model."""
+    rule = record.settings.target_false_alarm_rate
+    for category in outcome.categories():
+        counts = outcome.counts.get(category, EvaluationCounts())
+        scores = outcome.station_scores.get(category, {})
+        held_out = [score for own in scores.values() for score in own.held_out]
+        found = conclude(category, counts, held_out, rule, stations=scores)
+        record.keep(found, remarks=category not in outcome.without_bank)
+    record.notices += _remarks(outcome)
+    record.save_model(
+        outcome.rows,
+        outcome.radius,
+        _station_calibrations(outcome, rule),
+        flower_run_id=record.flower_run_id,
+        stations={p.name: p.rows_chosen for p in outcome.roster.all() if p.rows_chosen},
+    )
 
 
 def method_name(settings: Settings, real: bool) -> str:
@@ -109,21 +115,6 @@ def has_real_stations(outcome: Outcome) -> bool:
     return any(p.survey is not None and p.survey.real for p in outcome.roster.all())
 
 
-def _evaluated(outcome: Outcome, thresholds: dict[str, Threshold | None]) -> list[CategoryResult]:
-    """Results of every category that is not left without a bank; empty counts say so themselves."""
-    evaluated = []
-    for category in outcome.categories():
-        counts, threshold = outcome.counts.get(category, EvaluationCounts()), thresholds[category]
-        report = report_calibration(
-            threshold,
-            outcome.held_out_scores(category),
-            counts.image_scores(0),
-            outcome.station_scores.get(category),
-        )
-        evaluated.append(CategoryResult(category, counts.compute(), threshold, report))
-    return evaluated
-
-
 def _who_is_missing(outcome: Outcome) -> list[str]:
     """Return the first thing that a reader must know, if anyone is missing."""
     complete = all(p.status == "used" for p in outcome.roster.all())
@@ -131,13 +122,7 @@ def _who_is_missing(outcome: Outcome) -> list[str]:
 
 
 def _remarks(outcome: Outcome) -> list[str]:
-    remarks = []
-    for category in outcome.categories():
-        if category not in outcome.counts and category not in outcome.without_bank:
-            remarks.append(f"nobody has test images of {category}: it was not evaluated")
-        if not outcome.held_out_scores(category):
-            remarks.append(f"no held-out good image of {category}: it has no threshold")
-    remarks += [
+    remarks = [
         f"no bank for {category}: no station trained on it"
         for category in sorted(outcome.without_bank)
     ]
@@ -158,43 +143,12 @@ def _remarks(outcome: Outcome) -> list[str]:
     return remarks
 
 
-def _model(
-    settings: Settings,
-    outcome: Outcome,
-    thresholds: dict[str, Threshold | None],
-    run_id: int,
-    started: datetime,
-    real: bool,
-) -> SavedModel | None:
-    if outcome.space is None:
-        return None
-    return SavedModel(
-        banks=outcome.rows,
-        space=outcome.space,
-        image_score=settings.image_score,
-        categories=tuple(outcome.categories()),
-        thresholds=threshold_facts(thresholds),
-        calibration={name: outcome.held_out_scores(name) for name in outcome.station_scores},
-        stations=_station_calibrations(settings, outcome),
-        selection=Distances(settings.coreset_projection, settings.seed),
-        radius=outcome.radius,
-        weights_source="" if real else settings.weights,
-        provenance={
-            "method": method_name(settings, real),
-            "flower_run_id": str(run_id),
-            "created": started.isoformat(timespec="seconds"),
-            "synthetic_data": any(survey.synthetic for survey in outcome.surveys.values()),
-            "stations": {p.name: p.rows_chosen for p in outcome.roster.all() if p.rows_chosen},
-        },
-    )
-
-
-def _station_calibrations(settings: Settings, outcome: Outcome) -> dict[str, StationCalibration]:
+def _station_calibrations(outcome: Outcome, rule: float) -> dict[str, StationCalibration]:
     """Thresholds and held-out scores of every station that held anything out."""
     found: dict[str, StationCalibration] = {}
     for category, stations in sorted(outcome.station_scores.items()):
         for name, own in sorted(stations.items()):
-            threshold = calibrate_threshold(own.held_out, settings.target_false_alarm_rate)
+            threshold = calibrate_threshold(own.held_out, rule)
             if threshold is not None:
                 station = found.setdefault(name, StationCalibration())
                 station.thresholds.update(threshold_facts({category: threshold}))
@@ -202,21 +156,18 @@ def _station_calibrations(settings: Settings, outcome: Outcome) -> dict[str, Sta
     return found
 
 
-def _contribution(participant: Participant, outcome: Outcome) -> dict[str, Any]:
-    survey = participant.survey
-    categories = survey.categories if survey else {}
-    return {
-        "name": participant.name,
-        "images": sum(counts.images for counts in categories.values()),
-        "patches": sum(counts.patches for counts in categories.values()),
-        "budget": sum(outcome.plan.budgets_of(participant.name).values()),
-        "rows_sent": participant.rows_sent,
-        "rows_chosen": participant.rows_chosen,
-        "bytes": participant.bytes_up,
-        "radius": participant.radius,
-        "seconds": participant.seconds,
-        "categories": {
+def _contribution(participant: Participant, outcome: Outcome) -> Contribution:
+    categories = participant.survey.categories if participant.survey else {}
+    return Contribution(
+        participant.name,
+        budget=sum(outcome.plan.budgets_of(participant.name).values()),
+        rows_sent=participant.rows_sent,
+        rows_chosen=participant.rows_chosen,
+        bytes=participant.bytes_up,
+        radius=participant.radius,
+        seconds=participant.seconds,
+        categories={
             name: {"images": counts.images, "patches": counts.patches}
             for name, counts in sorted(categories.items())
         },
-    }
+    )

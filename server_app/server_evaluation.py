@@ -8,10 +8,8 @@ from common.config import Settings
 from common.data.demo_data import demo_data
 from common.data.layout import index_data
 from common.errors import InputError
-from common.evaluation import EvaluationCounts
-from common.evaluation.judge import evaluate_samples
+from common.evaluation.judge import judge_station
 from common.patchcore import PatchCore
-from common.patchcore.model_store import SHARED
 from common.patchcore.network.weights import resolve_auto
 from server_app.outcome import Outcome
 
@@ -61,13 +59,11 @@ class ServerEvaluation:
             model.set_bank(name, rows)
         held = outcome.categories()
         for category in self.index.categories:
-            samples = self.index.select("test", category)
             if category not in held:
                 outcome.note(f"the server's {category} was not judged: no station holds that part")
-            elif SHARED not in outcome.banks and category not in outcome.banks:
-                outcome.without_bank.add(category)
-            elif samples:
-                outcome.counts[category] = evaluate_samples(
-                    model, self.index, samples, EvaluationCounts()
-                )
+        test = [one for one in self.index.select("test") if one.category in held]
+        found = model.source.whole(judge_station, model, self.index, test, ())
+        outcome.counts = found.counts
+        outcome.without_bank.update(found.without_bank)
+        outcome.device = model.extractor.computed_by
         outcome.add_seconds("score", time.monotonic() - started)

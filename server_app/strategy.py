@@ -24,6 +24,7 @@ from common.protocol.messages import (
     BankPart,
     BuildReply,
     BuildRequest,
+    Computed,
     Received,
     ScoreReply,
     ScoreRequest,
@@ -45,7 +46,7 @@ from server_app.outcome import GlobalBank, Outcome
 from server_app.plan import BankPlan, make_plan, parts_needed
 from server_app.post import Answered, Post, Request
 from server_app.registry import Registry
-from server_app.roster import Roster, feature_dim
+from server_app.roster import Participant, Roster, feature_dim
 
 Rows = NDArray[Any]
 
@@ -249,11 +250,16 @@ class FederatedCoreset(Strategy):
             return None
         sender.rows_sent += sum(len(part) for part in rows.values())
         if answer.part == 0:
-            sender.seconds += reply.seconds
-            sender.extracted += reply.extracted
+            self._take_computed(sender, reply)
             if sender.radius is None:
                 sender.radius = max(facts.radius for facts in reply.banks.values())
         return rows
+
+    def _take_computed(self, sender: Participant, reply: Computed) -> None:
+        """Add what an answer took, and repeat what the station says of its device."""
+        sender.take(reply)
+        for notice in reply.notices:
+            self.outcome.note(f"{sender.name}: {notice}")
 
     def _merge(self, name: str, plan: BankPlan, built: Mapping[str, dict[str, Rows]]) -> None:
         """Global selection for one bank: what was kept before, and what came now (taken out)."""
@@ -329,8 +335,7 @@ class FederatedCoreset(Strategy):
                 answer.sender.leave("refused", f"sent unusable counts: {error}")
                 continue
             scored += 1
-            answer.sender.seconds += reply.seconds
-            answer.sender.extracted += reply.extracted
+            self._take_computed(answer.sender, reply)
             for category, own in counts.items():
                 outcome.counts.setdefault(category, EvaluationCounts()).merge(own)
             for category, scores in reply.categories.items():

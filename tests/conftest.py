@@ -4,15 +4,56 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Side by side, one thread each and for what they start: before anything reads it.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Inner loops are compiled once for all tests and whatever they start, also in caches of their own.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache/compiled"))
 
 import pytest
 from hypothesis import settings
 from requirements import missing
 
-# The same cases every time where a red run stops others; new ones every time at a desk.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# The same cases every time where a red run stops others; new ones every time at a desk. How long
+# one takes says nothing beside other tests.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("desk", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+SLOW = ("plant", "docker", "flower", "notebooks", "browser", "realdata")
+"""Marks of tests that take up to minutes: begun first, so that nobody waits for them at the end."""
+PLANTS = ("tests/plant/", "tests/integration/test_secure_plant.py")
+"""Whole plants: two at a time would be too much for a small machine."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a plant of processes waits for most of its time."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let a file stay together, since it may share a plant, and start one whole plant at a time."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "plants" if nodeid.startswith(PLANTS) else nodeid.partition("::")[0]
+
+    return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first."""
+    rank: dict[Path, int] = {}
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        own = [number for number, name in enumerate(SLOW) if name in marks]
+        rank[item.path] = min([rank.get(item.path, len(SLOW)), *own])
+    items.sort(key=lambda item: rank[item.path])
 
 
 @pytest.fixture(scope="session")

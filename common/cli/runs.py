@@ -149,11 +149,15 @@ def evaluate(
         changes=changed(changes),
         kinds=read_kinds(kinds) if kinds else None,
     )
+    work = evaluate_model if maps is None else evaluate_maps
     with progress_bar("evaluating") as show:
-        if maps is not None:
-            evaluate_maps(maps, index, out, options, show)
-        else:
-            evaluate_model(paths[0], index, out, options, on_progress=show)
+        work(
+            maps or paths[0],
+            index,
+            out,
+            options,
+            lambda category, step, done, total: show(f"{category}: {step}", done, total),
+        )
     print_run(out)
 
 
@@ -180,8 +184,7 @@ def _title(run: dict[str, Any]) -> str:
 
 
 def _stations_table(folder: Path, run: dict[str, Any]) -> Table:
-    path = folder / "contributions.json"
-    parts = json.loads(path.read_text(encoding="utf-8"))["stations"] if path.is_file() else []
+    parts = json.loads((folder / "contributions.json").read_text(encoding="utf-8"))["stations"]
     known = {part["name"]: part for part in parts}
     table = Table(title="Stations", title_justify="left")
     table.add_column("station")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from common.data.synthetic import write_synthetic
-from common.data.synthetic.write import VERSION
 from common.errors import InputError
 from common.paths import cache_root, locked
 
@@ -22,6 +20,9 @@ def demo_data() -> Path:
     InputError
         If the cache cannot be written.
     """
+    # The drawing brings much of scipy along, which a station with images of its own never needs.
+    from common.data.synthetic.write import VERSION, write_synthetic
+
     root = cache_root() / f"synthetic-{DEMO_IMAGES}x{DEMO_SIZE}-v{VERSION}"
     if root.is_dir():
         return root

@@ -11,8 +11,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-LONGEST_NAME: Final = 255
-"""Bytes in UTF-8, as file systems count: results get folders of these names."""
+from common.paths import LONGEST_NAME
+
 _JOINERS: Final = "\u200c\u200d"
 """Invisible, and part of how Persian, Hindi and others are written."""
 

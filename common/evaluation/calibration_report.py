@@ -107,8 +107,13 @@ class CalibrationReport:
             entry["stations"] = {n: own.to_json() for n, own in sorted(self.stations.items())}
         return entry
 
-    def sentences(self, category: str, everything: bool = False) -> list[str]:
-        """What there is to say: what is more than chance, or `everything` of the category."""
+    def sentences(
+        self, category: str, everything: bool = False, *, with_model: bool = True
+    ) -> list[str]:
+        """What there is to say: what is more than chance, or `everything` of the category.
+
+        Without a model of the run nobody is told how to judge with it.
+        """
         found = []
         if self.drift is not None and (everything or self.drift.verdict in _ALARMING):
             found.append(
@@ -122,7 +127,8 @@ class CalibrationReport:
                     f"{station.drift.sentence}"
                 )
             if station.apart is not None and station.apart.verdict in _ALARMING:
-                found.append(f"{category} at {name}: {_apart(name, station.apart)}")
+                advice = f": judge with --station {name}" if with_model else ""
+                found.append(f"{category} at {name}: {_apart(station.apart)}{advice}")
         return found
 
 
@@ -206,7 +212,7 @@ def _above(scores: Sequence[float], threshold: Threshold) -> int:
     return sum(score > threshold.value for score in scores)
 
 
-def _apart(name: str, apart: Drift) -> str:
+def _apart(apart: Drift) -> str:
     """What it means that a station's good parts score otherwise than the others'."""
     higher = apart.higher or 0.0
     if higher > 0.5:
@@ -216,5 +222,5 @@ def _apart(name: str, apart: Drift) -> str:
     return (
         f"{apart.verdict}: its {apart.images} held-out good images score {way} than the other "
         f"stations' {apart.calibration_images} in {share:.0%} of comparisons; with one threshold "
-        f"for all {means}: judge with --station {name}"
+        f"for all {means}"
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -87,6 +86,8 @@ class ExactEvaluation:
 
     def _levels(self, types: frozenset[str] | None) -> Levels:
         """Distinct scores of the anomalous pixels of some types, highest first."""
+        from common.evaluation.exact_kernels import add_at_levels, distinct_scores
+
         parts = [
             values
             for key, arrays in self._anomalous.items()
@@ -125,45 +126,3 @@ def _highest(region: RegionScores) -> RegionScores:
     """The scores that count towards a region's sPRO, as many as its saturation area, ascending."""
     highest = np.sort(region.scores)[-region.saturation_area :].copy()
     return RegionScores(region.defect_type, region.saturation_area, highest)
-
-
-@numba.njit(nogil=True)
-def distinct_scores(
-    ascending: NDArray[np.float32],
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Distinct values of an ascending array, and how often each occurs."""
-    n_levels = 0
-    for position in range(ascending.size):
-        if position == 0 or ascending[position] != ascending[position - 1]:
-            n_levels += 1
-    levels = np.empty(n_levels, dtype=np.float32)
-    pixels = np.zeros(n_levels, dtype=np.int64)
-    level = -1
-    for position in range(ascending.size):
-        if position == 0 or ascending[position] != ascending[position - 1]:
-            level += 1
-            levels[level] = ascending[position]
-        pixels[level] += 1
-    return levels, pixels
-
-
-@numba.njit(nogil=True)
-def add_at_levels(
-    levels: NDArray[np.float32],
-    ascending: NDArray[np.float32],
-    weight: float,
-    rise: NDArray[np.float64],
-) -> None:
-    """Add `weight` to the rise of each score's level; every score is among the levels."""
-    low = 0
-    for score in ascending:
-        # Strides double until they pass the score: scores of one region lie close together.
-        stride = 1
-        while low + stride < levels.size and levels[low + stride] <= score:
-            low += stride
-            stride *= 2
-        while stride > 0:
-            if low + stride < levels.size and levels[low + stride] <= score:
-                low += stride
-            stride //= 2
-        rise[low] += weight

@@ -1,63 +1,171 @@
-"""Test images through a model into an evaluation, image by image."""
+"""Images through a model, and what that says: the same steps for every kind of run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from common.data.defects import load_regions
 from common.data.layout import DataIndex, Sample
+from common.evaluation.calibration_report import (
+    CalibrationReport,
+    StationScores,
+    report_calibration,
+)
 from common.evaluation.exact import ExactEvaluation
 from common.evaluation.mergeable.counts import EvaluationCounts
+from common.evaluation.result import EvaluationResult
+from common.evaluation.thresholds import Threshold, calibrate_threshold
 from common.patchcore import PatchCore, Prediction
 
-Evaluation = TypeVar("Evaluation", EvaluationCounts, ExactEvaluation)
+Evaluation = EvaluationCounts | ExactEvaluation
+Kind = TypeVar("Kind", EvaluationCounts, ExactEvaluation)
 Watcher = Callable[[Sample, Prediction], None]
 
 
-def evaluate_samples(
-    model: PatchCore,
+@dataclass(frozen=True)
+class CategoryResult:
+    """What was found in one category; `held_out` is None where no threshold was looked for."""
+
+    category: str
+    result: EvaluationResult
+    held_out: Sequence[float] | None
+    threshold: Threshold | None
+    calibration: CalibrationReport
+
+    def remarks(self) -> list[str]:
+        """Say what is not there."""
+        found = []
+        if not self.result.image_scores.size:
+            found.append(f"no test image of {self.category}: it was not evaluated")
+        if self.held_out is not None and self.threshold is None:
+            found.append(f"no held-out good image of {self.category}: it has no threshold")
+        return found
+
+
+@dataclass(frozen=True)
+class StationJudgement:
+    """What a station's own images say, by category, and what no bank can judge."""
+
+    counts: dict[str, EvaluationCounts] = field(default_factory=dict)
+    scores: dict[str, StationScores] = field(default_factory=dict)
+    without_bank: list[str] = field(default_factory=list)
+
+
+def evaluate_predictions(
     index: DataIndex,
     samples: Sequence[Sample],
+    predictions: Iterable[Prediction],
     evaluation: Evaluation,
     watch: Watcher | None = None,
-) -> Evaluation:
-    """Judge test images of one category and count the outcome.
+) -> None:
+    """Count what came out for test images.
 
     Parameters
     ----------
-    model : PatchCore
     index : DataIndex
         Of the folder that the samples come from.
-    samples : sequence of Sample
-        All of one category; may be empty.
+    samples, predictions
+        One for one; of predictions made on the way one map is in memory at a time.
     evaluation : EvaluationCounts or ExactEvaluation
         Updated in place.
     watch : callable (sample, prediction), optional
         Called for every image, for progress and for saving maps.
-
-    Returns
-    -------
-    EvaluationCounts or ExactEvaluation
-        The one given.
-
-    Notes
-    -----
-    One map is in memory at a time, beside what the evaluation keeps.
     """
-    if not samples:
-        return evaluation
-    category = index.categories[samples[0].category]
-    predictions = model.predict_each([sample.path for sample in samples], category.name)
     for sample, prediction in zip(samples, predictions, strict=True):
         height, width = prediction.anomaly_map.shape
         evaluation.update(
             prediction.anomaly_map,
-            load_regions(sample, category, (height, width)),
+            load_regions(sample, index.categories[sample.category], (height, width)),
             label=sample.label,
             score=prediction.score,
             defect_type=sample.defect_type,
         )
         if watch is not None:
             watch(sample, prediction)
-    return evaluation
+
+
+def judge(
+    model: PatchCore,
+    index: DataIndex,
+    category: str,
+    test: Sequence[Sample],
+    held_out: Sequence[Sample],
+    kind: Callable[[], Kind],
+    watch: Watcher | None = None,
+) -> tuple[Kind, list[float]]:
+    """Judge the test images of a category that the model has a bank for, and the held-out ones.
+
+    Of samples of other categories nothing is done; `index` and `watch` are those of
+    `evaluate_predictions`, `kind` makes the evaluation. Returns it, and the image scores of the
+    held-out images, ascending. All features are of one device: should a GPU fail half-way, all is
+    counted and watched again, with features of the CPU.
+    """
+    own = [sample for sample in test if sample.category == category]
+    paths = [sample.path for sample in held_out if sample.category == category]
+
+    def count() -> tuple[Kind, list[float]]:
+        evaluation = kind()
+        predictions = model.predict_each([sample.path for sample in own], category)
+        evaluate_predictions(index, own, predictions, evaluation, watch)
+        return evaluation, sorted(one.score for one in model.predict_each(paths, category))
+
+    return model.source.whole(count)
+
+
+def judge_station(
+    model: PatchCore,
+    index: DataIndex,
+    test: Sequence[Sample],
+    held_out: Sequence[Sample],
+    watch: Watcher | None = None,
+    *,
+    score_test: bool = True,
+) -> StationJudgement:
+    """Judge all images of one place into counts that can be merged; parameters as in `judge`.
+
+    Without `score_test` no test image is judged, but its category is not left out.
+    """
+    found, scored = StationJudgement(), test if score_test else ()
+    for category in sorted({sample.category for sample in (*test, *held_out)}):
+        if not model.can_judge(category):
+            found.without_bank.append(category)
+            continue
+        counts, scores = judge(model, index, category, scored, held_out, EvaluationCounts, watch)
+        found.counts[category] = counts
+        good, defective = counts.image_scores(0), counts.image_scores(1)
+        found.scores[category] = StationScores(scores, good, defective)
+    return found
+
+
+def conclude(
+    category: str,
+    evaluation: Evaluation,
+    held_out: Sequence[float] | None = None,
+    rule: float | Threshold | None = None,
+    *,
+    stations: Mapping[str, StationScores] | None = None,
+    kinds: Mapping[str, str] | None = None,
+) -> CategoryResult:
+    """Metrics, threshold and drift of one category.
+
+    Parameters
+    ----------
+    category : str
+    evaluation : EvaluationCounts or ExactEvaluation
+    held_out : sequence of float, optional
+        Scores of the images held out of the bank; without it there is no threshold.
+    rule : float or Threshold, optional
+        The false alarm rate to choose a threshold for, or the threshold that is in use already.
+    stations : mapping of station to StationScores, optional
+        To compare each of them with the others.
+    kinds : mapping of defect type to kind, optional
+        For defect types that are not AutoVI's.
+    """
+    result = evaluation.compute(kinds=kinds)
+    scores = None if held_out is None else sorted(held_out)
+    threshold = calibrate_threshold(scores or (), rule) if isinstance(rule, float) else rule
+    good = result.image_scores[result.image_labels == 0].tolist()
+    report = report_calibration(threshold, scores or (), good, stations)
+    return CategoryResult(category, result, scores, threshold, report)

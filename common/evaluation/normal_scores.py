@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 BLOCK_SIZE = 2**24
 """Scores that are sorted at once (64 MB)."""
-
-RUN = 64
-"""Neighbouring pixels that are looked at together: mostly they share what is asked."""
 
 
 @dataclass
@@ -49,6 +45,8 @@ class NormalScores:
             end = block.size + scores.size
             block.scores[block.size : end] = scores.ravel()
         else:
+            from common.evaluation.exact_kernels import copy_chosen
+
             flat = np.ascontiguousarray(scores).ravel()
             end = copy_chosen(flat, np.ascontiguousarray(chosen).ravel(), block.scores, block.size)
         self.size += end - block.size
@@ -69,6 +67,8 @@ class NormalScores:
         below, not_above : arrays of shape (m,), int64
             Changed in place.
         """
+        from common.evaluation.exact_kernels import count_below, move_to_front
+
         below_all = 0
         for block in self._blocks:
             if levels[0] < block.lowest:
@@ -89,73 +89,3 @@ class NormalScores:
         # The buffer takes memory only as it is filled.
         self._blocks.append(_Block(np.empty(max(BLOCK_SIZE, size), dtype=np.float32)))
         return self._blocks[-1]
-
-
-@numba.njit(nogil=True)
-def copy_chosen(
-    scores: NDArray[np.float32],
-    chosen: NDArray[np.bool_],
-    buffer: NDArray[np.float32],
-    start: int,
-) -> int:
-    """Copy the chosen scores into `buffer` from `start` on; returns where they end."""
-    end = start
-    for first in range(0, scores.size, RUN):
-        last = min(first + RUN, scores.size)
-        n_chosen = 0
-        for wanted in chosen[first:last]:
-            n_chosen += wanted
-        if n_chosen == last - first:
-            buffer[end : end + n_chosen] = scores[first:last]
-            end += n_chosen
-        elif n_chosen > 0:
-            # Writes every score and then moves on or not: there is no branch to predict.
-            for position in range(first, last):
-                buffer[end] = scores[position]
-                end += chosen[position]
-    return end
-
-
-@numba.njit(nogil=True)
-def move_to_front(scores: NDArray[np.float32], start: int, size: int, lowest: np.float32) -> int:
-    """Reorder `scores[start:size]` so that those >= `lowest` come first; returns their end."""
-    end = start
-    for first in range(start, size, RUN):
-        last = min(first + RUN, size)
-        n_found = 0
-        for score in scores[first:last]:
-            n_found += score >= lowest
-        if n_found > 0:
-            # Swaps every score and then moves on or not, as above.
-            for position in range(first, last):
-                score = scores[position]
-                scores[position] = scores[end]
-                scores[end] = score
-                end += score >= lowest
-    return end
-
-
-@numba.njit(nogil=True)
-def count_below(
-    block: NDArray[np.float32],
-    levels: NDArray[np.float32],
-    below: NDArray[np.int64],
-    not_above: NDArray[np.int64],
-) -> None:
-    """Add to `below` and `not_above` how many scores are < and <= each level.
-
-    Both arrays of scores ascend, so one walk along both is enough: O(n + m), where a search for
-    each level would cost O(m log n).
-    """
-    under = np.searchsorted(block, levels[0])
-    reached = under
-    for position in range(levels.size):
-        level = levels[position]
-        while under < block.size and block[under] < level:
-            under += 1
-        reached = max(reached, under)
-        while reached < block.size and block[reached] <= level:
-            reached += 1
-        below[position] += under
-        not_above[position] += reached
-        under = reached

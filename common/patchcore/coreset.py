@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from common.patchcore.exact.device import accelerator
+from common.patchcore.exact.device import DeviceUnfit, accelerator, by_cpu
 from common.patchcore.exact.projection import project
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ def select_coreset(
         How many threads work; by default the CPUs that this process may use. Changes nothing
         but the time.
     device : torch.device or str, optional
-        A GPU that multiplies instead of the CPU; the CPU does so, and logs it, if the GPU's memory
-        does not suffice. Changes nothing but the time.
+        A GPU that multiplies instead of the CPU; the CPU does it all, and logs it, if the GPU's
+        memory does not suffice or it fails (see `trusted`). Changes nothing but the time.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def select_coreset(
         If `patch_features` is empty, not two-dimensional or holds a non-finite value, or if
         another argument does not fit it.
     RuntimeError
-        By torch, if there is no such device.
+        By torch, if it knows no such kind of device.
 
     Notes
     -----
@@ -161,12 +161,22 @@ def select_coreset(
     if rows.size * (size + len(known)) <= _PLAIN_WORK:
         return _plain_loop(rows, size, start, known, limit, progress)
     # Imported here: compiling takes seconds (once per machine), which small work must not pay for.
+    from common.patchcore.exact.device_proof import trusted
     from common.patchcore.exact.kcenter import Selection
 
-    selection = Selection(rows, size, known, limit, threads, device=target)
-    selection.run(start, progress)
-    count = selection.count
-    return Coreset(selection.chosen[:count].copy(), selection.radii[:count].copy())
+    def select(on: torch.device | None) -> Coreset:
+        selection = Selection(rows, size, known, limit, threads, device=on)
+        selection.run(start, progress)
+        count = selection.count
+        return Coreset(selection.chosen[:count].copy(), selection.radii[:count].copy())
+
+    target = trusted(target)
+    if target is not None:
+        try:
+            return select(target)
+        except DeviceUnfit as error:
+            by_cpu("coreset selection", target, error)
+    return select(None)
 
 
 def _checked(rows: NDArray[np.float32], name: str) -> NDArray[np.float32]:

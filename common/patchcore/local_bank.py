@@ -98,17 +98,24 @@ def build_local_bank(
     projected ones wait there until all images are read; without a cache, or where it keeps
     too little, they wait in memory, and the peaks add up.
 
+    All features of a bank are computed by one device: if a GPU fails on the way, all is done again
+    by the CPU.
+
     Disk: 2 bytes x d a patch in float16, and 4 bytes x components; the cache's owner cleans up.
     """
     if not images:
         raise ValueError("a local bank needs at least one image")
-    reading = Estimate("training images read", progress)
-    projected, counts = _project_all(source, images, distances, dtype, reading)
-    device = source.extractor.device
-    coreset = _select(projected, budget, distances, centers, stop_radius, device)
-    del projected
-    rows = _gather(source, images, counts, coreset.indices, dtype)
-    return LocalBank(rows, coreset.radii, int(sum(counts)))
+
+    def build() -> LocalBank:
+        reading = Estimate("training images read", progress)
+        projected, counts = _project_all(source, images, distances, dtype, reading)
+        device = source.extractor.device
+        coreset = _select(projected, budget, distances, centers, stop_radius, device)
+        del projected
+        rows = _gather(source, images, counts, coreset.indices, dtype)
+        return LocalBank(rows, coreset.radii, int(sum(counts)))
+
+    return source.whole(build)
 
 
 def covering_radius(

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.patchcore.exact.device import DeviceUnfit, accelerator
+from common.patchcore.exact.device import DeviceUnfit, accelerator, by_cpu
 
 if TYPE_CHECKING:
     import torch
 
     from common.patchcore.exact.bound_search import BoundSearch
     from common.patchcore.exact.device_search import DeviceSearch
-
-_LOG = logging.getLogger("fedpatchcore")
 
 #: Numbers to be compared up to which the plain loop takes about a second at most.
 _PLAIN_WORK = 500_000_000
@@ -33,15 +30,15 @@ class MemoryBank:
     threads : int, optional
         How many threads search; by default the CPUs that this process may use.
     device : torch.device or str, optional
-        A GPU that multiplies instead of the CPU; the CPU does so, and logs it, if the GPU's memory
-        does not suffice.
+        A GPU that multiplies instead of the CPU; the CPU does it all, and logs it, if the GPU's
+        memory does not suffice or it fails (see `trusted`).
 
     Raises
     ------
     ValueError
         If `rows` is empty, not two-dimensional or holds a non-finite value.
     RuntimeError
-        By torch, if there is no such device.
+        By torch, if it knows no such kind of device.
 
     Notes
     -----
@@ -134,15 +131,18 @@ class MemoryBank:
         """Search by what is made when it is first worth it: on the device, else on the CPU."""
         # Imported here: compiling takes seconds (once per machine).
         if self.device is not None:
+            from common.patchcore.exact.device_proof import trusted
             from common.patchcore.exact.device_search import DeviceSearch
 
+            device = trusted(self.device)
             try:
-                if self._search is None:
-                    self._search = DeviceSearch(self.rows, self.device, self.threads)
-                return self._search.nearest(queries, k)
+                if device is not None:
+                    if self._search is None:
+                        self._search = DeviceSearch(self.rows, device, self.threads)
+                    return self._search.nearest(queries, k)
             except DeviceUnfit as error:
-                _LOG.warning("nearest neighbours by the processor alone: %s", error)
-                self.device = self._search = None
+                by_cpu("nearest neighbours", self.device, error)
+            self.device = self._search = None
         if self._search is None:
             from common.patchcore.exact.bound_search import BoundSearch
 

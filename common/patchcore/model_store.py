@@ -28,6 +28,21 @@ from common.paths import beside, json_text
 
 SHARED: Final = "shared"
 """Name of the only bank in scope `shared`; in scope `category` banks are named by category."""
+
+
+def bank_of(category: str) -> str:
+    """Name of a category's own bank: its own, but for a category that is called `shared`.
+
+    That one's bank is `shared/`, which no folder can be called.
+    """
+    return f"{category}/" if category == SHARED else category
+
+
+def category_of(bank: str) -> str | None:
+    """The category whose own bank this is; None for the bank that all share."""
+    return None if bank == SHARED else bank.removesuffix("/")
+
+
 FORMAT: Final = 1
 
 

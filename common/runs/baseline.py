@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,20 +12,16 @@ from common.config import Settings
 from common.data.holdout import split_holdout
 from common.data.layout import DataIndex, Sample
 from common.data.partition import make_partition
-from common.errors import FedPatchCoreError, InputError
-from common.evaluation import ExactEvaluation, calibrate_threshold, report_calibration
-from common.evaluation.judge import evaluate_samples
-from common.patchcore import PatchCore, Prediction
-from common.patchcore.model_store import SHARED, SavedModel
-from common.patchcore.network.feature_cache import FeatureCache
-from common.paths import cache_root
-from common.runs.output import CategoryResult, RunRecord, threshold_facts, write_run
+from common.errors import reason_of
+from common.evaluation import ExactEvaluation
+from common.evaluation.judge import conclude, judge
+from common.patchcore import PatchCore
+from common.patchcore.model_store import SHARED, bank_of
+from common.runs.output import write_run
+from common.runs.record import RunRecord
+from common.runs.steps import Listener, Steps, simulation_cache
 
 METHOD: Final = "centralized"
-CACHE_BYTES: Final = 20 * 2**30
-
-Listener = Callable[[str, str, int, int], None]
-"""Called with (category, step, images done, images)."""
 
 
 @dataclass
@@ -45,6 +40,14 @@ class BaselineResult:
     record: RunRecord
     summary: dict[str, dict[str, Any]] = field(default_factory=dict)
     errors: dict[str, Exception] = field(default_factory=dict)
+
+    def fail(self, what: str, categories: Sequence[str], error: Exception) -> None:
+        """Note what failed, and that it cost some categories their result."""
+        reason = reason_of(error)
+        self.record.notices.append(f"{what} failed: {reason}")
+        for category in categories:
+            self.errors[category] = error
+            self.summary[category] = {"status": "failed", "error": reason}
 
 
 def run_baseline(
@@ -78,19 +81,31 @@ def run_baseline(
     The images held out of the bank are those that the stations of the same partition and seed
     would hold out, so that a comparison differs in the federation alone.
     """
-    started = datetime.now(UTC)
-    cache = FeatureCache(cache_root() / "simulation" / "features", CACHE_BYTES)
-    model = PatchCore(settings, cache=cache)
-    bank_samples, held_out = centralized_holdout(index, settings)
-    record = RunRecord(settings, METHOD, started, synthetic=index.synthetic, space=model.space)
+    model = PatchCore(settings, cache=simulation_cache())
+    samples, held_out = centralized_holdout(index, settings)
+    record = RunRecord(settings, METHOD, synthetic=index.synthetic, space=model.space)
     result = BaselineResult(record)
-    work = _Work(model, index, bank_samples, held_out, result, on_progress)
+    steps = Steps(record, index, on_progress)
+    waiting = list(index.categories)
     if settings.bank_scope == "shared":
-        work.fit(SHARED, bank_samples)
-    for category in index.categories:
-        work.run_category(category)
-    record.training_summary = result.summary
-    _finish(work, settings)
+        try:
+            steps.fit(model, SHARED, samples, SHARED)
+        except Exception as error:
+            result.fail("the bank of all categories", waiting, error)
+            waiting = []
+    for category in waiting:
+        began = time.monotonic()
+        try:
+            result.summary[category] = _run_category(category, model, steps, samples, held_out)
+        except Exception as error:
+            model.drop_bank(bank_of(category))
+            result.fail(category, [category], error)
+        result.summary[category]["seconds"] = round(time.monotonic() - began, 3)
+    record.training_summary, record.device = result.summary, model.extractor.computed_by
+    if record.evaluated:
+        record.save_model(dict(model.banks), model.radius)
+    else:
+        record.status, record.error = "failed", "; ".join(record.notices)
     write_run(record, out)
     if result.errors and not record.evaluated:
         raise next(iter(result.errors.values()))
@@ -121,120 +136,28 @@ def centralized_holdout(index: DataIndex, settings: Settings) -> tuple[list[Samp
     )
 
 
-class _Work:
-    """One baseline in progress."""
-
-    def __init__(
-        self,
-        model: PatchCore,
-        index: DataIndex,
-        bank_samples: Sequence[Sample],
-        held_out: Sequence[Sample],
-        result: BaselineResult,
-        on_progress: Listener | None,
-    ) -> None:
-        self.model, self.index, self.result = model, index, result
-        self.bank_samples, self.held_out = bank_samples, held_out
-        self.on_progress = on_progress
-        self.thresholds: dict[str, Any] = {}
-        self.calibration: dict[str, list[float]] = {}
-
-    def run_category(self, category: str) -> None:
-        """Fit (in scope `category`) and evaluate; an error is noted, not raised."""
-        started = time.monotonic()
-        facts: dict[str, Any] = {"status": "completed"}
-        try:
-            own = [sample for sample in self.bank_samples if sample.category == category]
-            if SHARED not in self.model.banks:
-                self.fit(category, own)
-            name = self.model.bank_name(category)
-            facts["memory_bank_size"] = len(self.model.banks[name])
-            facts["feature_dim"] = self.model.extractor.feature_dim
-            facts["training_images"] = len(own)
-            self._evaluate(category)
-        except Exception as error:
-            self.result.errors[category] = error
-            self.model.banks.pop(category, None)
-            known = isinstance(error, FedPatchCoreError)
-            reason = str(error) if known else f"{type(error).__name__}: {error}"
-            facts = {"status": "failed", "error": reason}
-            self.result.record.notices.append(f"{category} failed: {reason}")
-        facts["seconds"] = round(time.monotonic() - started, 3)
-        self.result.summary[category] = facts
-
-    def fit(self, bank: str, samples: Sequence[Sample]) -> None:
-        """Build one bank."""
-        if not samples:
-            raise InputError(f"category {bank}: no training image; expected {bank}/train/good/...")
-        started = time.monotonic()
-        self.model.fit(
-            [sample.path for sample in samples],
-            None if bank == SHARED else bank,
-            progress=lambda done, total: self._tell(bank, "features", done, total),
+def _run_category(
+    category: str,
+    model: PatchCore,
+    steps: Steps,
+    samples: Sequence[Sample],
+    held_out: Sequence[Sample],
+) -> dict[str, Any]:
+    """Fit (in scope `category`) and evaluate; returns the facts for the training summary."""
+    record = steps.record
+    if not model.can_judge(category):
+        steps.fit(model, bank_of(category), samples, category)
+    test = steps.index.select("test", category)
+    with record.timed("score"):
+        watch = steps.watcher(category, len(test))
+        evaluation, scores = judge(
+            model, steps.index, category, test, held_out, ExactEvaluation, watch
         )
-        self._book("build_bank", started)
-
-    def _evaluate(self, category: str) -> None:
-        started = time.monotonic()
-        samples = self.index.select("test", category)
-        seen = 0
-        good: list[float] = []
-
-        def watch(sample: Sample, prediction: Prediction) -> None:
-            nonlocal seen
-            seen += 1
-            if sample.label == 0:
-                good.append(prediction.score)
-            self._tell(category, "scoring", seen, len(samples))
-
-        evaluation = evaluate_samples(self.model, self.index, samples, ExactEvaluation(), watch)
-        own = [sample.path for sample in self.held_out if sample.category == category]
-        scores = [prediction.score for prediction in self.model.predict_each(own, category)]
-        threshold = calibrate_threshold(scores, self.result.record.settings.target_false_alarm_rate)
-        self.thresholds[category] = threshold
-        self.calibration[category] = sorted(scores)
-        if not samples:
-            self.result.record.notices.append(f"no test images of {category}: not evaluated")
-        self.result.record.evaluated.append(
-            CategoryResult(
-                category,
-                evaluation.compute(),
-                threshold,
-                report_calibration(threshold, scores, good),
-            )
-        )
-        self._book("score", started)
-
-    def _tell(self, category: str, step: str, done: int, total: int) -> None:
-        if self.on_progress is not None:
-            self.on_progress(category, step, done, total)
-
-    def _book(self, step: str, started: float) -> None:
-        seconds = self.result.record.seconds
-        seconds[step] = seconds.get(step, 0.0) + time.monotonic() - started
-
-
-def _finish(work: _Work, settings: Settings) -> None:
-    """Turn what was fitted into the record's model, or mark the run as failed."""
-    record, model = work.result.record, work.model
-    record.categories = [found.category for found in record.evaluated]
-    if not record.evaluated:
-        record.status = "failed"
-        record.error = "; ".join(record.notices)
-        return
-    record.model = SavedModel(
-        banks=dict(model.banks),
-        space=model.space,
-        image_score=settings.image_score,
-        categories=tuple(record.categories),
-        thresholds=threshold_facts(work.thresholds),
-        calibration=work.calibration,
-        selection=model.selection,
-        radius=model.radius,
-        weights_source=settings.absolute().weights,
-        provenance={
-            "method": METHOD,
-            "created": record.started.isoformat(timespec="seconds"),
-            "synthetic_data": bool(record.synthetic),
-        },
-    )
+        rule = record.settings.target_false_alarm_rate
+        record.keep(conclude(category, evaluation, scores, rule))
+    return {
+        "status": "completed",
+        "memory_bank_size": len(model.banks[model.bank_name(category)]),
+        "feature_dim": model.extractor.feature_dim,
+        "training_images": sum(sample.category == category for sample in samples),
+    }

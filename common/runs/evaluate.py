@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from common.config import Settings
-from common.data.defects import load_regions
 from common.data.images import read_size
 from common.data.layout import DataIndex, Sample
 from common.errors import InputError
 from common.evaluation import (
-    CalibrationReport,
     ExactEvaluation,
     MapExporter,
     Threshold,
     find_maps,
     read_map,
     read_scale,
-    report_calibration,
 )
-from common.evaluation.judge import evaluate_samples
+from common.evaluation.judge import Watcher, conclude, evaluate_predictions, judge
 from common.patchcore import PatchCore, Prediction
-from common.patchcore.model_store import SHARED, SavedModel
-from common.patchcore.network.feature_cache import FeatureCache
 from common.patchcore.station_threshold import choose_threshold, unknown_station
-from common.runs.output import CategoryResult, RunRecord, write_run
-
-Listener = Callable[[str, int, int], None]
-"""Called with (category, images done, images)."""
+from common.runs.output import write_run
+from common.runs.record import BankFacts, RunRecord
+from common.runs.steps import Listener, Steps
 
 
 @dataclass(frozen=True)
@@ -66,7 +59,6 @@ def evaluate_model(
     index: DataIndex,
     out: Path,
     options: EvaluateOptions,
-    cache: FeatureCache | None = None,
     on_progress: Listener | None = None,
 ) -> RunRecord:
     """Judge all test images of a data folder with a saved model, exactly.
@@ -79,7 +71,6 @@ def evaluate_model(
     out : Path
         Run folder for the metrics; an earlier run there is moved aside.
     options : EvaluateOptions
-    cache : FeatureCache, optional
     on_progress : callable, optional
 
     Returns
@@ -92,46 +83,49 @@ def evaluate_model(
         If the model has no bank for any category of the folder, does not know the station, or a
         setting contradicts it.
     """
-    saved = SavedModel.load(folder)
-    model = PatchCore.load(folder, cache=cache, **(options.changes or {}))
-    if model.space.fingerprint != saved.space.fingerprint:
-        raise InputError(
-            f"{folder}: was built in {saved.space.describe()}; the settings given ask for "
-            f"{model.space.describe()}, in which its bank means nothing"
-        )
+    model = PatchCore.load(folder, **(options.changes or {}))
+    if options.station is not None and options.station not in model.stations:
+        raise InputError(unknown_station(options.station, model.stations))
     record = RunRecord(
-        settings=model.settings.with_(data_root=str(index.root), output_dir=str(out)),
-        method=options.method or str(saved.provenance.get("method", "centralized")),
-        started=datetime.now(UTC),
+        model.settings.with_(data_root=str(index.root), output_dir=str(out)),
+        options.method or str(model.provenance.get("method", "centralized")),
         synthetic=index.synthetic,
         space=model.space,
+        bank=BankFacts.of(model.banks, model.radius),
         tell_drift=True,
     )
-    if options.station is not None and options.station not in saved.stations:
-        raise InputError(unknown_station(options.station, saved.stations))
+    steps = Steps(record, index, on_progress)
     for category in index.categories:
-        samples = index.select("test", category)
-        if SHARED not in model.banks and category not in model.banks:
+        if not model.can_judge(category):
             record.notices.append(f"the model has no bank for {category}: it was not evaluated")
             continue
-        evaluation = ExactEvaluation()
-        with ExitStack() as stack:
-            exporter = None
-            if options.export_maps is not None and samples:
-                _no_shared_maps(samples)
-                exporter = stack.enter_context(MapExporter(options.export_maps, category))
-            good: list[float] = []
-            watch = _watcher(exporter, category, len(samples), on_progress, good)
-            evaluate_samples(model, index, samples, evaluation, watch)
+        test = index.select("test", category)
+        with record.timed("score"):
+            evaluation = model.source.whole(_judge, model, steps, category, test, options)
         found = choose_threshold(
-            saved.thresholds, saved.calibration, saved.stations, category, options.station
+            model.thresholds, model.calibration, model.stations, category, options.station
         )
         threshold = Threshold(**found.facts) if found.facts else None
-        report = report_calibration(threshold, found.calibration, good)
-        _keep(record, category, evaluation, options.kinds, threshold, report)
+        held_out = found.calibration
+        record.keep(conclude(category, evaluation, held_out, threshold, kinds=options.kinds))
         if options.station is not None:
             record.notices.append(f"{category}: the threshold is {found.whose}")
+    record.device = model.extractor.computed_by
     return _write(record, index, out)
+
+
+def _judge(
+    model: PatchCore, steps: Steps, category: str, test: list[Sample], options: EvaluateOptions
+) -> ExactEvaluation:
+    """Judge the test images of a category; write their maps if wanted."""
+    with ExitStack() as stack:
+        keep_map = None
+        if options.export_maps is not None and test:
+            _no_shared_maps(test)
+            exporter = stack.enter_context(MapExporter(options.export_maps, category))
+            keep_map = _keeper(exporter)
+        watch = steps.watcher(category, len(test), keep_map)
+        return judge(model, steps.index, category, test, (), ExactEvaluation, watch)[0]
 
 
 def evaluate_maps(
@@ -164,7 +158,8 @@ def evaluate_maps(
     """
     settings = Settings(data_root=str(index.root), output_dir=str(out))
     method = options.method or "maps"
-    record = RunRecord(settings, method, datetime.now(UTC), synthetic=index.synthetic)
+    record = RunRecord(settings, method, synthetic=index.synthetic)
+    steps = Steps(record, index, on_progress)
     present = [name for name in index.categories if (folder / name).is_dir()]
     if not present:
         raise InputError(
@@ -175,51 +170,34 @@ def evaluate_maps(
         if category not in present:
             record.notices.append(f"no maps of {category}: it was not evaluated")
             continue
-        maps, scale = find_maps(folder, category), read_scale(folder, category)
-        samples = index.select("test", category)
-        evaluation = ExactEvaluation()
-        for done, sample in enumerate(samples, start=1):
-            path = maps.get((sample.defect_type, sample.path.stem))
-            if path is None:
-                raise InputError(
-                    f"{folder / category / 'test' / sample.defect_type}: no map named "
-                    f"{sample.path.stem} for the test image {sample.path}"
-                )
-            size = read_size(sample.path)
-            scores = read_map(path, size=size, scale=scale)
-            evaluation.update(
-                scores,
-                load_regions(sample, index.categories[category], size),
-                label=sample.label,
-                score=float(scores.max()),
-                defect_type=sample.defect_type,
-            )
-            if on_progress is not None:
-                on_progress(category, done, len(samples))
-        _keep(record, category, evaluation, options.kinds)
+        test, evaluation = index.select("test", category), ExactEvaluation()
+        with record.timed("score"):
+            predictions = _read_maps(folder, category, test)
+            watch = steps.watcher(category, len(test))
+            evaluate_predictions(index, test, predictions, evaluation, watch)
+        record.keep(conclude(category, evaluation, kinds=options.kinds))
     return _write(record, index, out)
 
 
-def _watcher(
-    exporter: MapExporter | None,
-    category: str,
-    total: int,
-    on_progress: Listener | None,
-    good: list[float],
-) -> Callable[[Sample, Prediction], None]:
-    seen = 0
+def _read_maps(folder: Path, category: str, samples: list[Sample]) -> Iterator[Prediction]:
+    """The maps of test images, as if a model had just made them."""
+    maps, scale = find_maps(folder, category), read_scale(folder, category)
+    for sample in samples:
+        path = maps.get((sample.defect_type, sample.path.stem))
+        if path is None:
+            raise InputError(
+                f"{folder / category / 'test' / sample.defect_type}: no map named "
+                f"{sample.path.stem} for the test image {sample.path}"
+            )
+        scores = read_map(path, size=read_size(sample.path), scale=scale)
+        yield Prediction(scores, float(scores.max()))
 
-    def watch(sample: Sample, prediction: Prediction) -> None:
-        nonlocal seen
-        seen += 1
-        if sample.label == 0:
-            good.append(prediction.score)
-        if exporter is not None:
-            exporter.add(sample.defect_type, sample.path.stem, prediction.anomaly_map)
-        if on_progress is not None:
-            on_progress(category, seen, total)
 
-    return watch
+def _keeper(exporter: MapExporter) -> Watcher:
+    def keep(sample: Sample, prediction: Prediction) -> None:
+        exporter.add(sample.defect_type, sample.path.stem, prediction.anomaly_map)
+
+    return keep
 
 
 def _no_shared_maps(samples: list[Sample]) -> None:
@@ -232,20 +210,6 @@ def _no_shared_maps(samples: list[Sample]) -> None:
                 f"{sample.path}: its map would have the same name as that of {other.name}; rename "
                 "one of them, or leave --export-maps out"
             )
-
-
-def _keep(
-    record: RunRecord,
-    category: str,
-    evaluation: ExactEvaluation,
-    kinds: dict[str, str] | None,
-    threshold: Threshold | None = None,
-    calibration: CalibrationReport | None = None,
-) -> None:
-    record.categories.append(category)
-    record.evaluated.append(
-        CategoryResult(category, evaluation.compute(kinds=kinds), threshold, calibration)
-    )
 
 
 def _write(record: RunRecord, index: DataIndex, out: Path) -> RunRecord:

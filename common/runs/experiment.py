@@ -17,13 +17,14 @@ from typing import Any, Final, Protocol
 from common.analysis.report import write_report
 from common.config import Settings
 from common.data.layout import DataIndex
-from common.errors import FedPatchCoreError, InputError, RunError
+from common.errors import InputError, RunError, reason_of
 from common.paths import json_text
 from common.runs.baseline import run_baseline
 from common.runs.experiment_plan import PlannedRun
 from common.runs.gallery import best_and_worst
 from common.runs.local import run_local
-from common.runs.output import RunRecord, write_run
+from common.runs.output import write_run
+from common.runs.record import RunRecord
 from common.runs.simulation import run_simulation
 
 RUNS_FOLDER: Final = "runs"
@@ -205,8 +206,7 @@ def _attempt(run: PlannedRun, index: DataIndex, folder: Path, listener: Listener
     try:
         _execute(run.kind, run.settings.with_(output_dir=str(folder)), index, folder, listener)
     except Exception as problem:
-        known = isinstance(problem, FedPatchCoreError)
-        error = str(problem) if known else f"{type(problem).__name__}: {problem}"
+        error = reason_of(problem)
         if not _written_since(folder, begun):
             # Else the report would show an earlier run with other settings in its place.
             failed = run.settings.with_(output_dir=str(folder))

@@ -19,10 +19,7 @@ from common.data.defects import load_regions
 from common.data.images import read_image
 from common.data.layout import DataIndex, Sample
 from common.patchcore import PatchCore
-from common.patchcore.model_store import SHARED
-from common.patchcore.network.feature_cache import FeatureCache
-from common.paths import cache_root
-from common.runs.baseline import CACHE_BYTES
+from common.runs.steps import simulation_cache
 
 LOOKED_AT: Final = 40
 
@@ -80,12 +77,11 @@ def best_and_worst(
     Each image is judged from the shared feature cache; maps of the chosen cases alone are kept.
     """
     run = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
-    cache = FeatureCache(cache_root() / "simulation" / "features", CACHE_BYTES)
-    model = PatchCore.load(run_dir, cache=cache, device=run["settings"]["device"])
+    model = PatchCore.load(run_dir, cache=simulation_cache(), device=run["settings"]["device"])
     cases = [
         case
         for category in index.categories
-        if SHARED in model.banks or category in model.banks
+        if model.can_judge(category)
         for case in _judge_category(model, index, category, looked_at)
     ]
     found = f"{run['method']}, seed {run['seed']}; chosen from {len(cases)} test images"

@@ -2,57 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from common.config import Settings
 from common.data.holdout import split_holdout
+from common.data.images import read_size
 from common.data.layout import DataIndex, Sample
 from common.data.partition import make_partition
-from common.evaluation import EvaluationCounts, calibrate_threshold
-from common.evaluation.judge import evaluate_samples
+from common.evaluation import EvaluationCounts, StationScores
+from common.evaluation.judge import StationJudgement, conclude, judge_station
 from common.patchcore import FeatureExtractor, PatchCore
-from common.patchcore.model_store import SHARED
-from common.patchcore.network.feature_cache import FeatureCache
-from common.paths import cache_root
-from common.runs.baseline import CACHE_BYTES, Listener
-from common.runs.output import CategoryResult, RunRecord, write_run
+from common.patchcore.model_store import SHARED, bank_of
+from common.patchcore.network.feature_space import FeatureSpace
+from common.runs.output import write_run
+from common.runs.record import BankFacts, Contribution, RunRecord, StationFacts
+from common.runs.steps import Listener, Steps, simulation_cache
 
 METHOD: Final = "local"
-
-
-@dataclass
-class LocalRecord(RunRecord):
-    """A run of several models: `run.json` tells the banks of all stations, none is saved."""
-
-    bank: dict[str, Any] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Content of `run.json`, with the banks of the stations under their names."""
-        return {**super().to_json(), "bank": self.bank}
-
-
-@dataclass
-class _Station:
-    """One station's images and its model."""
-
-    name: str
-    model: PatchCore
-    bank_samples: list[Sample]
-    held_out: list[Sample]
-    test: list[Sample]
-
-
-@dataclass
-class _Category:
-    """What all stations together found about one category."""
-
-    counts: EvaluationCounts = field(default_factory=EvaluationCounts)
-    held_out_scores: list[float] = field(default_factory=list)
 
 
 def run_local(
@@ -91,7 +62,7 @@ def run_local(
     space, but from another bank. The threshold of a category comes from the held-out images of
     all stations, each judged by its own station's bank.
     """
-    started = datetime.now(UTC)
+    record = RunRecord(settings, METHOD, synthetic=index.synthetic)
     partition = make_partition(
         index.samples,
         settings.partition,
@@ -99,122 +70,85 @@ def run_local(
         settings.seed,
         settings.dirichlet_alpha,
     )
-    extractor = FeatureExtractor.from_settings(settings)
-    cache = FeatureCache(cache_root() / "simulation" / "features", CACHE_BYTES)
-    record = LocalRecord(
-        settings, METHOD, started, synthetic=index.synthetic, space=extractor.space
-    )
     record.notices.extend(partition.notices)
-    found = {name: _Category() for name in index.categories}
+    extractor, cache = FeatureExtractor.from_settings(settings), simulation_cache()
+    record.space = extractor.space
+    steps = Steps(record, index, on_progress)
+    counts = {name: EvaluationCounts() for name in index.categories}
+    scores: dict[str, dict[str, StationScores]] = {name: {} for name in index.categories}
     rows: dict[str, int] = {}
-    radius = 0.0
     for number, indices in sorted(partition.indices.items()):
-        own = [index.samples[i] for i in indices]
-        bank_samples, held_out = split_holdout(
-            [sample for sample in own if sample.split == "train"], settings.calibration_fraction
-        )
-        station = _Station(
-            partition.names[number],
-            PatchCore(settings, extractor=extractor, cache=cache),
-            bank_samples,
-            held_out,
-            [sample for sample in own if sample.split == "test"],
-        )
-        _fit(station, settings, record, on_progress)
-        _judge(station, index, found, record, on_progress)
-        for bank, values in station.model.banks.items():
-            rows[station.name if bank == SHARED else f"{station.name}/{bank}"] = len(values)
-        radius = max(radius, station.model.radius or 0.0)
-        record.stations.append(_participant(station.name))
-    record.bank = {
-        "scope": settings.bank_scope,
-        "rows": rows,
-        "feature_dim": extractor.feature_dim,
-        "radius": radius,
-    }
-    _conclude(record, found, settings.target_false_alarm_rate)
+        name, own = partition.names[number], [index.samples[i] for i in indices]
+        model = PatchCore(settings, extractor=extractor, cache=cache)
+        found = _fit_and_judge(name, own, model, steps)
+        for category, judged in found.counts.items():
+            counts[category].merge(judged)
+            scores[category][name] = found.scores[category]
+        for bank, values in model.banks.items():
+            rows[name if bank == SHARED else f"{name}/{bank}"] = len(values)
+    radius = max(one.radius or 0.0 for one in record.contributions)
+    record.bank = BankFacts(settings.bank_scope, rows, extractor.feature_dim, radius)
+    record.device = extractor.computed_by
+    record.summary = f"used {len(record.stations)} of {len(record.stations)}"
+    for category, merged in counts.items():
+        stations = scores[category]
+        held = [score for own_scores in stations.values() for score in own_scores.held_out]
+        rule = settings.target_false_alarm_rate
+        record.keep(conclude(category, merged, held, rule, stations=stations))
     write_run(record, out)
     return record
 
 
-def _fit(
-    station: _Station, settings: Settings, record: RunRecord, on_progress: Listener | None
-) -> None:
-    started = time.monotonic()
-    if settings.bank_scope == "shared":
-        groups: dict[str, list[Sample]] = {SHARED: station.bank_samples}
-    else:
-        names = sorted({sample.category for sample in station.bank_samples})
-        groups = {
-            name: [sample for sample in station.bank_samples if sample.category == name]
-            for name in names
-        }
-
-    def tell(done: int, total: int) -> None:
-        if on_progress is not None:
-            on_progress(station.name, "features", done, total)
-
-    for bank, samples in groups.items():
-        category = None if bank == SHARED else bank
-        station.model.fit([sample.path for sample in samples], category, progress=tell)
-    _book(record, "build_bank", started)
-
-
-def _judge(
-    station: _Station,
-    index: DataIndex,
-    found: dict[str, _Category],
-    record: RunRecord,
-    on_progress: Listener | None,
-) -> None:
-    started, seen = time.monotonic(), 0
-
-    def watch(sample: Sample, prediction: object) -> None:
-        nonlocal seen
-        seen += 1
-        if on_progress is not None:
-            on_progress(station.name, "scoring", seen, len(station.test))
-
-    for name, category in found.items():
-        test = [sample for sample in station.test if sample.category == name]
-        held_out = [sample.path for sample in station.held_out if sample.category == name]
-        if SHARED not in station.model.banks and name not in station.model.banks:
-            if test:
-                record.notices.append(
-                    f"{station.name} has no training image of {name}: its {len(test)} test images "
-                    "of it were not judged"
-                )
-            continue
-        own = evaluate_samples(station.model, index, test, EvaluationCounts(), watch)
-        category.counts.merge(own)
-        category.held_out_scores.extend(
-            prediction.score for prediction in station.model.predict_each(held_out, name)
+def _fit_and_judge(
+    name: str, own: Sequence[Sample], model: PatchCore, steps: Steps
+) -> StationJudgement:
+    """One station's whole part, booked in the record."""
+    record, began = steps.record, time.monotonic()
+    settings = record.settings
+    test = [sample for sample in own if sample.split == "test"]
+    train = [sample for sample in own if sample.split == "train"]
+    samples, held_out = split_holdout(train, settings.calibration_fraction)
+    shared = settings.bank_scope == "shared"
+    for bank in [SHARED] if shared else sorted({bank_of(sample.category) for sample in samples}):
+        steps.fit(model, bank, samples, name)
+    with record.timed("score"):
+        watch = steps.watcher(name, len(test))
+        found = judge_station(model, steps.index, test, held_out, watch)
+    for category in found.without_bank:
+        if left := sum(sample.category == category for sample in test):
+            record.notices.append(
+                f"{name} has no training image of {category}: its {left} test images of it were "
+                "not judged"
+            )
+    record.stations.append(
+        StationFacts(
+            name,
+            host=platform.node(),
+            images_extracted=model.source.computed,
+            device=model.extractor.computed_by,
         )
-    _book(record, "score", started)
+    )
+    rows = sum(len(bank) for bank in model.banks.values())
+    record.contributions.append(
+        Contribution(
+            name,
+            budget=rows,
+            rows_sent=0,
+            rows_chosen=rows,
+            bytes=0,
+            radius=model.radius,
+            seconds=time.monotonic() - began,
+            categories=_holdings(samples, model.space),
+        )
+    )
+    return found
 
 
-def _conclude(record: RunRecord, found: dict[str, _Category], target: float) -> None:
-    """Merged counts of each category into the record's results."""
-    for name, category in found.items():
-        if category.counts.n_images == 0:
-            record.notices.append(f"no test images of {name}: not evaluated")
-        threshold = calibrate_threshold(category.held_out_scores, target)
-        record.evaluated.append(CategoryResult(name, category.counts.compute(), threshold))
-        record.categories.append(name)
-
-
-def _participant(name: str) -> dict[str, Any]:
-    """A station's line in `run.json`; nothing travelled."""
-    return {
-        "name": name,
-        "node_id": None,
-        "status": "used",
-        "reason": None,
-        "host": platform.node(),
-        "bytes_up": 0,
-        "bytes_down": 0,
-    }
-
-
-def _book(record: RunRecord, step: str, started: float) -> None:
-    record.seconds[step] = record.seconds.get(step, 0.0) + time.monotonic() - started
+def _holdings(samples: Sequence[Sample], space: FeatureSpace) -> dict[str, dict[str, int]]:
+    """Images and patches of every category that a station's bank is built from."""
+    held: dict[str, dict[str, int]] = {}
+    for sample in sorted(samples, key=lambda one: one.category):
+        own = held.setdefault(sample.category, {"images": 0, "patches": 0})
+        own["images"] += 1
+        own["patches"] += math.prod(space.patch_grid(read_size(sample.path)))
+    return held

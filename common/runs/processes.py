@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Final
+
+from common.errors import RunError
 
 # Jupyter sets these for everything below it; coloured JSON is no JSON.
 _FORCED_COLOR: Final = frozenset({"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS"})
@@ -20,8 +24,20 @@ _LIBC: Final = ctypes.CDLL(None)
 
 
 def tool(name: str) -> str:
-    """Path of a command that was installed beside this Python, such as `flwr`."""
-    return str(Path(sys.executable).parent / name)
+    """Path of a command that was installed with this Python, such as `flwr`.
+
+    Raises
+    ------
+    RunError
+        If it is neither beside the interpreter nor where `pip install --user` puts commands.
+    """
+    folders = [str(Path(sys.executable).parent), sysconfig.get_path("scripts", "posix_user")]
+    if found := shutil.which(name, path=os.pathsep.join(folders)):
+        return found
+    raise RunError(
+        f"{name}: a command of Flower, in neither {' nor '.join(folders)}; install fedpatchcore "
+        f"and what it needs into an environment of its own (`{sys.executable} -m venv FOLDER`)"
+    )
 
 
 def flower_environment(home: Path) -> dict[str, str]:
@@ -38,7 +54,7 @@ def flower_environment(home: Path) -> dict[str, str]:
         For `subprocess.Popen(env=...)`. This machine's own ports are reached without a proxy:
         a plant's network has one, which knows nothing of them.
     """
-    tools = str(Path(sys.executable).parent)
+    tools = str(Path(tool("flwr")).parent)
     return {
         **{name: value for name, value in os.environ.items() if name not in _FORCED_COLOR},
         "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', '')}",

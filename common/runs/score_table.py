@@ -9,10 +9,7 @@ import pandas as pd
 
 from common.data.layout import DataIndex, Sample
 from common.patchcore import PatchCore
-from common.patchcore.model_store import SHARED
-from common.patchcore.network.feature_cache import FeatureCache
-from common.paths import cache_root
-from common.runs.baseline import CACHE_BYTES
+from common.runs.steps import simulation_cache
 
 
 def first_test_images(index: DataIndex, category: str, per_type: int = 1) -> list[Sample]:
@@ -50,7 +47,6 @@ def score_table(runs: Mapping[str, Path], index: DataIndex, per_type: int = 1) -
     InputError
         If a folder holds no model or its weights are not on this machine.
     """
-    cache = FeatureCache(cache_root() / "simulation" / "features", CACHE_BYTES)
     samples = [one for name in index.categories for one in first_test_images(index, name, per_type)]
     keys = [(one.category, one.defect_type, one.path.name) for one in samples]
     table = pd.DataFrame(
@@ -58,8 +54,8 @@ def score_table(runs: Mapping[str, Path], index: DataIndex, per_type: int = 1) -
         index=pd.MultiIndex.from_tuples(keys, names=["category", "defect_type", "image"]),
     )
     for name, folder in runs.items():
-        model = PatchCore.load(folder, cache=cache)
-        known = [one for one in samples if one.category in model.banks or SHARED in model.banks]
+        model = PatchCore.load(folder, cache=simulation_cache())
+        known = [one for one in samples if model.can_judge(one.category)]
         scores = {one.path: model.predict_single(one.path, one.category).score for one in known}
         table[name] = [scores.get(one.path) for one in samples]
     return table

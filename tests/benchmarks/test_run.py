@@ -35,7 +35,7 @@ def test_nothing_is_left_running_after_the_time_is_up(tmp_path: Path) -> None:
     assert fault is not None
     assert "not done within" in fault
     pid = int(note.read_text())
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while runs(pid):
         assert time.monotonic() < until, f"{pid} still runs"
         time.sleep(0.1)

@@ -99,7 +99,7 @@ def test_a_feature_cache_on_a_full_disk_keeps_less_and_loses_nothing(
     monkeypatch.setattr(FeatureCache, "_make_room", lambda self, needed: True)
     cache = FeatureCache(small_disk, 10**9)
     entry = np.ones((8, 8, 384), np.float32)  # 98 kB: two fit
-    keys = [cache.key(str(number), "f" * 64, np.float32) for number in range(4)]
+    keys = [cache.key(str(number), "f" * 64, "cpu", np.float32) for number in range(4)]
     for key in keys:
         cache.put(key, entry)
     assert [cache.get(key) is not None for key in keys] == [True, True, False, False]

@@ -89,7 +89,7 @@ def serving(config: uvicorn.Config) -> Iterator[int]:
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
     thread.start()
     try:
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not server.started:
             assert time.monotonic() < until, "the server did not start"
             time.sleep(0.02)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -35,10 +36,24 @@ def wait_for(what: str, done: Callable[[], object], seconds: float) -> None:
         time.sleep(0.3)
 
 
+def _own_ports() -> Iterator[int]:
+    """Ports below those that the kernel hands out, a thousand for each of pytest's processes."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 12
+    first = os.getpid() % 1000
+    for number in itertools.count(first):
+        yield 20_000 + 1_000 * worker + number % 1000
+
+
+_PORTS = _own_ports()
+
+
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """A port that nobody listens at, and that no test side by side with this one is given."""
+    for port in itertools.islice(_PORTS, 1000):
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port of this process's own thousand is free")
 
 
 @contextlib.contextmanager

@@ -49,7 +49,8 @@ def test_demo_leaves_the_tree_of_the_contract(tmp_path: Path) -> None:
         for name in ("model/bank.safetensors", "model/model.json", "report.html"):
             assert (run / name).is_file(), f"{method}/{name}"
         assert list((run / "plots").glob("*.png"))
-        assert (run / "contributions.json").is_file() == (method != "centralized")
+        told = json.loads((run / "contributions.json").read_text(encoding="utf-8"))
+        assert len(told["stations"]) == (0 if method == "centralized" else 5)
         for category in facts["data"]["categories"]:
             found = metrics(run, method, category)
             assert found["synthetic_data"] is True

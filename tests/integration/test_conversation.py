@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from common.data.layout import index_data
 from common.evaluation import EvaluationCounts, build_metrics
-from common.evaluation.judge import evaluate_samples
+from common.evaluation.judge import judge
 from common.patchcore import PatchCore
 
 pytestmark = pytest.mark.usefixtures("flower_task", "shared_cache")
@@ -159,7 +159,8 @@ def test_metrics_of_merged_counts_equal_those_of_one_place(
     # And a third way: the saved model, all test images, one process.
     model, index = PatchCore.load(stations.folder), index_data(parts)
     for category, told in stations.metrics.items():
-        counts = evaluate_samples(model, index, index.select("test", category), EvaluationCounts())
+        counts = EvaluationCounts()
+        judge(model, index, category, index.select("test", category), (), counts)
         pooled = build_metrics(
             counts.compute(),
             method=told["method"],

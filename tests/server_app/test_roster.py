@@ -142,8 +142,8 @@ def test_the_first_reason_stands() -> None:
     participant.leave("missing", "no answer within 5 s")
     participant.leave("failed", "later")
     assert (participant.status, participant.reason) == ("missing", "no answer within 5 s")
-    assert participant.to_json()["name"] == "node-3"
-    assert participant.to_json()["host"] is None
+    assert participant.facts().name == "node-3"
+    assert participant.facts().host is None
 
 
 @pytest.mark.parametrize(

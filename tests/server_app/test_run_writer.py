@@ -113,7 +113,7 @@ def test_what_cannot_be_judged_is_said(tmp_path: Path) -> None:
     outcome = outcome_of(blind)
     outcome.without_bank = {"wire"}
     folder, run = write(outcome, tmp_path / "run")
-    assert "nobody has test images of clip: it was not evaluated" in run["notices"]
+    assert "no test image of clip: it was not evaluated" in run["notices"]
     assert "no bank for wire: no station trained on it" in run["notices"]
     assert "no held-out good image of clip: it has no threshold" in run["notices"]
     clip = json.loads(

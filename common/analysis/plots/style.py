@@ -11,9 +11,9 @@ from typing import Any, Final, ParamSpec
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from common.analysis.plots.letters import Canvas, families
 from common.analysis.series import METHOD_LABELS
 
 Parameters = ParamSpec("Parameters")
@@ -54,7 +54,7 @@ PNG_DPI: Final = 160
 _LEGEND_LETTERS: Final = 62
 
 STYLE: Final[dict[Any, Any]] = {
-    "font.family": "DejaVu Sans",
+    "font.family": families(),
     "font.size": 9.0,
     "axes.titlesize": 10.0,
     "axes.titleweight": "bold",
@@ -101,7 +101,7 @@ def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
 def new_figure(height: float, width: float = WIDTH) -> Figure:
     """Open a figure of so many inches, outside pyplot: no window, nothing to close."""
     figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
+    Canvas(figure)
     return figure
 
 

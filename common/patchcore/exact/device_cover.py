@@ -31,7 +31,7 @@ class DeviceCover:
     Raises
     ------
     DeviceUnfit
-        If the device's memory does not suffice, or it multiplies in a shorter format.
+        If the device's memory does not suffice, it fails, or it multiplies in a shorter format.
 
     Notes
     -----
@@ -51,7 +51,7 @@ class DeviceCover:
         self.rows = rows
         self.block_rows, self.block_centers = blocks or _BLOCKS
         self._room = Semaphore(MOST_THREADS)
-        with device_products():
+        with device_products(device):
             self.table = DeviceTable(centers, frame, device)
             self.near = torch.empty(rows.shape, dtype=torch.float32, device=device)
             self.norms = upload(rows, frame, self.near)
@@ -79,7 +79,7 @@ class DeviceCover:
         Raises
         ------
         DeviceUnfit
-            If the device's memory does not suffice; blocks not done yet are then as they were.
+            If the device's memory does not suffice, or it fails.
         """
 
         def work(members: NDArray[np.int64]) -> None:
@@ -89,7 +89,7 @@ class DeviceCover:
 
         step = self.block_rows
         blocks = [stale[i : i + step] for i in range(0, len(stale), step)]
-        with device_products():
+        with device_products(self.table.device):
             self.table.append(n_centers)
             if workers is None or len(blocks) <= 1:
                 for block in blocks:

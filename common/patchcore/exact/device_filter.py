@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.patchcore.exact.device import DeviceUnfit
+from common.patchcore.exact.device import DeviceFailed, guarded
 from common.patchcore.exact.device_kernels import measure
 from common.patchcore.exact.filters import FrameFilter
 from common.patchcore.exact.frame import UNIT, Frame, Tolerance
@@ -37,8 +37,8 @@ _before = ExitStack()
 
 
 @contextmanager
-def device_products() -> Iterator[None]:
-    """Multiply in true float32, and say `DeviceUnfit` where the device's memory is used up.
+def device_products(device: torch.device) -> Iterator[None]:
+    """Multiply in true float32, and say `DeviceUnfit` where the device cannot (see `guarded`).
 
     The setting belongs to the process: the first that enters changes it, the last that leaves
     restores it.
@@ -49,9 +49,8 @@ def device_products() -> Iterator[None]:
             _set_full_float32(_before)
         _inside += 1
     try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise DeviceUnfit(f"the device's memory is used up ({error})") from error
+        with guarded(device):
+            yield
     finally:
         with _lock:
             _inside -= 1
@@ -100,7 +99,7 @@ class DeviceTable:
 
     Raises
     ------
-    DeviceUnfit
+    DeviceFailed
         If the device multiplies in a shorter format, whatever it is told.
 
     Notes
@@ -120,7 +119,7 @@ class DeviceTable:
         # NVIDIA_TF32_OVERRIDE in the environment, say, is stronger than any setting of torch.
         probe = torch.full((256, 256), 1 + 2.0**-20, dtype=torch.float32, device=device)
         if not torch.equal(probe @ torch.eye(256, dtype=torch.float32, device=device), probe):
-            raise DeviceUnfit("the device does not multiply in full float32")
+            raise DeviceFailed(f"{device} does not multiply in full float32")
 
     def append(self, end: int) -> None:
         """Take in the rows up to `end`, which have been filled since the last time."""

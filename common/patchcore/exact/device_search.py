@@ -33,7 +33,7 @@ class DeviceSearch:
     Raises
     ------
     DeviceUnfit
-        If the device's memory does not suffice, or it multiplies in a shorter format.
+        If the device's memory does not suffice, it fails, or it multiplies in a shorter format.
 
     Notes
     -----
@@ -51,7 +51,7 @@ class DeviceSearch:
     ) -> None:
         self.threads = min(usable_threads(threads), MOST_THREADS)
         self.block_queries, self.block_rows = block_queries, block_rows
-        with device_products():
+        with device_products(device):
             self.table = DeviceTable(rows, fit_frame(rows), device)
             self.table.append(len(rows))
 
@@ -68,7 +68,7 @@ class DeviceSearch:
         def work(block: slice) -> None:
             self._search_block(queries[block], squared[block], indices[block])
 
-        with device_products():
+        with device_products(self.table.device):
             if self.threads == 1 or len(blocks) <= 1:
                 for block in blocks:
                     work(block)

@@ -14,7 +14,6 @@ Products are only a filter (see `_frame`): bounds are float64 direct differences
 
 from __future__ import annotations
 
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from queue import SimpleQueue
@@ -25,7 +24,6 @@ import torch
 from numpy.typing import NDArray
 
 from common.patchcore.exact.blas import one_blas_thread, usable_threads
-from common.patchcore.exact.device import DeviceUnfit
 from common.patchcore.exact.frame import UNIT, Tolerance, fit_frame
 from common.patchcore.exact.kcenter_kernels import bucket_order, pick, scan
 from common.patchcore.exact.kernels import summation_plan, to_frame
@@ -38,8 +36,6 @@ from common.patchcore.exact.products import (
 
 if TYPE_CHECKING:
     from common.patchcore.exact.device_cover import DeviceCover
-
-_LOG = logging.getLogger("fedpatchcore")
 
 BLOCK_ROWS = 1024
 BLOCK_CENTERS = 512
@@ -90,10 +86,15 @@ class Selection:
         Number format of the processor's products; by default what it is faster at. Changes nothing
         but the time.
     device : torch.device, optional
-        Multiplies instead of the processor, if its memory suffices (see `DeviceCover`); what it
-        leaves is measured here. Changes nothing but the time.
+        Multiplies instead of the processor (see `DeviceCover`); what it leaves is measured here.
+        Changes nothing but the time.
     device_blocks : (int, int), optional
         Rows and centers that the device multiplies at a time.
+
+    Raises
+    ------
+    DeviceUnfit
+        Here or in `run`: the device cannot do it. Nothing of this selection is worth keeping then.
 
     Notes
     -----
@@ -138,25 +139,15 @@ class Selection:
         self.offsets = np.empty(len(known) + size, dtype=np.float32)
         self.drifts = np.empty(len(known) + size)
         self.n_centers = 0
-        self.device = self._on_device(device, device_blocks)
+        self.device: DeviceCover | None = None
+        if device is not None:
+            from common.patchcore.exact.device_cover import DeviceCover
+
+            self.device = DeviceCover(rows, self.centers, self.frame, device, device_blocks)
         self.spaces: SimpleQueue[_Workspace] = SimpleQueue()
         for _ in range(self.threads):
             self.spaces.put(_Workspace(d, block_rows))
         self._append_centers(known, np.arange(len(known)))
-
-    def _on_device(
-        self, device: torch.device | None, blocks: tuple[int, int] | None
-    ) -> DeviceCover | None:
-        """Bring the rows onto the device, if there is one with room for them."""
-        if device is None:
-            return None
-        from common.patchcore.exact.device_cover import DeviceCover
-
-        try:
-            return DeviceCover(self.rows, self.centers, self.frame, device, blocks)
-        except DeviceUnfit as error:
-            _LOG.warning("coreset selection by the processor alone: %s", error)
-            return None
 
     def run(self, start: int | None, progress: Progress | None) -> None:
         """Choose until done; `chosen[:count]` and `radii[:count]` hold the result."""
@@ -305,14 +296,7 @@ class Selection:
         # Rows that have seen equally many centers share their blocks.
         stale = stale[np.argsort(self.seen[stale], kind="stable")]
         if self.device is not None:
-            try:
-                self.device.refresh(stale, self.squared, self.seen, self.n_centers, workers)
-                return
-            except DeviceUnfit as error:
-                # Bounds lowered so far are true; whatever was not finished is still stale.
-                _LOG.warning("coreset selection goes on by the processor alone: %s", error)
-                self.device = None
-            self._refresh(index, workers)
+            self.device.refresh(stale, self.squared, self.seen, self.n_centers, workers)
             return
         blocks = [stale[i : i + self.block_rows] for i in range(0, len(stale), self.block_rows)]
         if workers is None or len(blocks) == 1:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import pairwise
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import torch
@@ -17,11 +18,28 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from common.config import Settings
 from common.errors import InputError
+from common.patchcore.exact.device import (
+    DeviceFailed,
+    DeviceUnfit,
+    accelerator,
+    by_cpu,
+    failure,
+    guarded,
+)
+from common.patchcore.exact.device_proof import trusted
 from common.patchcore.exact.onednn import convolutions
 from common.patchcore.network.architectures import published, stages_up_to
 from common.patchcore.network.cpu_trunk import CpuTrunk
+from common.patchcore.network.device_trial import find_difference, trial_image
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.weights import Weights, load_weights
+
+#: Counted up whenever a mended trunk gives features of other bits: what is cached is then stale.
+TRUNK_VERSION: Final = 1
+_CPU: Final = torch.device("cpu")
+
+Run = Callable[[torch.Tensor], Iterator[tuple[str, torch.Tensor]]]
+"""From images to each stage's name and output."""
 
 
 class FeatureExtractor:
@@ -40,9 +58,15 @@ class FeatureExtractor:
     feature_dim : int
         Numbers per patch: 1536 for WideResNet-50-2 with layer2 and layer3.
     device : torch.device
+        Where features are computed; the CPU from `leave_device` on.
+    left : str
+        Why another device was left; empty if none was.
 
     Notes
     -----
+    A device other than the CPU is proved with the first image: it must choose, find and compute a
+    trial's rows and features as the CPU does (`trusted`, `find_difference`).
+
     Every layer used is averaged over `neighborhood_size` x `neighborhood_size` patches (stride 1,
     zero padding counted, as the paper's unfold has it), deeper layers are brought to the first
     layer's grid bilinearly, and all are concatenated.
@@ -84,20 +108,50 @@ class FeatureExtractor:
         )
         self.device = choose_device(settings.device)
         self._dtype = getattr(torch, settings.precision)
-        stages = _build_trunk(self.space, weights)
-        self.feature_dim = sum(_channels(stages[name]) for name in self.space.layers)
-        self._run: Callable[[torch.Tensor], Iterator[tuple[str, torch.Tensor]]]
-        fused = convolutions(self._dtype) if self.device.type == "cpu" else None
-        if fused is not None:
-            self._run = CpuTrunk(stages, self._dtype, fused)
-        else:
-            self._stages = stages.to(self.device)
-            self._run = self._run_modules
+        self._fused = convolutions(self._dtype)
+        self.left = ""
+        self._stages = _build_trunk(self.space, weights)
+        self.feature_dim = sum(_channels(self._stages[name]) for name in self.space.layers)
+        self._accelerator = accelerator(self.device)
+        self._run: Run | None = self._on_cpu() if self._accelerator is None else None
+
+    @property
+    def computed_by(self) -> str:
+        """What computes the features, for people: `cuda:0`, `cpu`, or `cpu (cuda:0 failed ...)`."""
+        return f"cpu ({self.left})" if self.left else str(self.device)
+
+    @property
+    def producer(self) -> str:
+        """Names what computes the features, down to their bits: caches keep producers apart."""
+        kind = "cpu-modules" if self._fused is None else "cpu-fused"
+        if self._accelerator is not None:
+            kind = f"{self._accelerator.type}-modules"
+        number_format = {"float32": "f32", "bfloat16": "bf16"}[self.space.precision]
+        return f"{kind}-{number_format}-v{TRUNK_VERSION}"
+
+    def prove(self) -> str:
+        """Try the device now rather than with the first image; return `computed_by` after that."""
+        if self._accelerator is not None:
+            try:
+                self(trial_image())
+            except DeviceUnfit as error:
+                self.leave_device(error)
+        return self.computed_by
 
     def rest(self) -> None:
         """Free what computing takes beside the weights; the next image takes it again."""
         if isinstance(self._run, CpuTrunk):
             self._run.rest()
+
+    def leave_device(self, error: DeviceUnfit) -> None:
+        """Compute by the CPU from now on, and say so."""
+        if self._accelerator is None:
+            return
+        by_cpu("features", self._accelerator, error)
+        self.left = str(error)
+        self.device, self._accelerator, self._run = _CPU, None, self._on_cpu()
+        with suppress(RuntimeError):  # a device that failed may not even let go
+            torch.cuda.empty_cache()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -120,6 +174,11 @@ class FeatureExtractor:
         array of shape (b, rows, columns, d), float32
             The grid of `space.patch_grid`.
 
+        Raises
+        ------
+        DeviceUnfit
+            If the device is not the CPU and cannot do it, see `leave_device`.
+
         Notes
         -----
         On CPU the images go through one by one, so that a feature's bits do not depend on its
@@ -127,18 +186,50 @@ class FeatureExtractor:
         kernels); `FeatureSource` therefore runs one thread a call, and as many calls side by side
         as there are cores.
         """
-        x = batch.to(self.device).contiguous(memory_format=torch.channels_last)
-        portions = x.split(1) if self.device.type == "cpu" else [x]
-        on_gpu = self.device.type == "cuda"
+        device = self._accelerator
+        if device is None:
+            return self._features(self._run or self._on_cpu(), batch.split(1))
+        with guarded(device):
+            if self._run is None:
+                self._run = self._on_device(device)
+            return self._features(self._run, [batch.to(device)])
+
+    def _on_cpu(self) -> Run:
+        if self._fused is not None:
+            return CpuTrunk(self._stages, self._dtype, self._fused)
+        return functools.partial(self._run_modules, self._stages)
+
+    def _on_device(self, device: torch.device) -> Run:
+        """Bring the network onto a device that shows that it computes as the CPU does."""
+        if trusted(device) is None:
+            raise DeviceFailed(failure(device))
+        run = functools.partial(self._run_modules, copy.deepcopy(self._stages).to(device))
+        wrong = find_difference(
+            lambda image: self._features(run, [image.to(device)]),
+            lambda image: self._features(self._on_cpu(), [image]),
+            self.space.precision,
+        )
+        if wrong is not None:
+            raise DeviceFailed(f"{device} failed: {wrong}")
+        return run
+
+    def _features(self, run: Run, portions: Sequence[torch.Tensor]) -> NDArray[np.float32]:
+        """Features of images that go through the network portion by portion."""
+        on_gpu = portions[0].device.type == "cuda"
         with torch.inference_mode(), full_precision() if on_gpu else nullcontext():
-            joined = [torch.cat(list(self._layers(portion)), dim=1) for portion in portions]
+            joined = [
+                torch.cat(
+                    list(self._layers(run, x.contiguous(memory_format=torch.channels_last))), 1
+                )
+                for x in portions
+            ]
             features = joined[0] if len(joined) == 1 else torch.cat(joined)
         return features.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
-    def _layers(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
+    def _layers(self, run: Run, x: torch.Tensor) -> Iterator[torch.Tensor]:
         """Averaged features of each layer used, on the first one's grid."""
         size, grid = self.space.neighborhood_size, None
-        for name, output in self._run(x):
+        for name, output in run(x):
             if name in self.space.layers:
                 averaged = F.avg_pool2d(output.float(), size, stride=1, padding=size // 2)
                 if grid is None:
@@ -149,11 +240,13 @@ class FeatureExtractor:
                     )
                 yield averaged
 
-    def _run_modules(self, x: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+    def _run_modules(
+        self, stages: nn.ModuleDict, x: torch.Tensor
+    ) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield each stage's name and output by torch's own modules."""
         low_precision = self._dtype == torch.bfloat16
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=low_precision):
-            for name, stage in self._stages.items():
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=low_precision):
+            for name, stage in stages.items():
                 x = stage(x)
                 yield name, x
 
@@ -179,8 +272,8 @@ def choose_device(name: str) -> torch.device:
         If a CUDA device is asked for by name that is not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = accelerator(name) or _CPU
     found = torch.cuda.device_count() if device.type == "cuda" else 0
     if device.type == "cuda" and (device.index or 0) >= found:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Patch features on disk, by content: image bytes and feature space.
+"""Patch features on disk, by content: image bytes, feature space and what computed them.
 
 Beside the features stand views of them (as their projection), in folders of their own.
 """
@@ -67,9 +67,9 @@ class FeatureCache:
                 path.unlink(missing_ok=True)
         self._size = self._count()
 
-    def key(self, content: str, fingerprint: str, dtype: DTypeLike) -> str:
-        """Name of an entry: feature space, number format, image content."""
-        return f"{fingerprint[:16]}-{np.dtype(dtype).name}/{content}"
+    def key(self, content: str, fingerprint: str, producer: str, dtype: DTypeLike) -> str:
+        """Name of an entry: feature space, what computed it, number format, image content."""
+        return f"{fingerprint[:16]}-{producer}-{np.dtype(dtype).name}/{content}"
 
     def has(self, key: str) -> bool:
         """Whether an entry is there."""

@@ -7,20 +7,23 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby, islice
-from typing import Protocol
+from itertools import chain, groupby, islice
+from typing import ParamSpec, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
 
 from common.errors import InputError
+from common.patchcore.exact.device import DeviceUnfit, accelerator
 from common.patchcore.network.backbone import FeatureExtractor
 from common.patchcore.network.feature_cache import FeatureCache
 from common.patchcore.network.inputs import ImageInput
 from common.patchcore.network.memory import return_free_memory
 
 Features = NDArray[np.floating]
+Done = TypeVar("Done")
+Given = ParamSpec("Given")
 
 
 class View(Protocol):
@@ -66,6 +69,9 @@ class FeatureSource:
 
     Notes
     -----
+    If a GPU fails in the middle of a stream, the CPU computes what is left; `whole` is for work
+    that must not mix the two.
+
     Peak memory beside the network: about `2 x workers` images and their features (or views of
     them) on CPU, two batches and the features of one on a GPU.
     """
@@ -81,6 +87,32 @@ class FeatureSource:
         self.batch_size, self.workers = batch_size, max(1, workers)
         self.computed = 0
         self._lock = threading.Lock()
+        self._whole = False
+
+    def whole(self, work: Callable[Given, Done], *args: Given.args, **kwargs: Given.kwargs) -> Done:
+        """Do some work with features that one device computes: if it fails, all again by the CPU.
+
+        Parameters
+        ----------
+        work : callable
+            Uses this source's streams; leaves nothing behind that a second call would find.
+        *args, **kwargs
+            What it is called with.
+
+        Notes
+        -----
+        Work within other such work is done again with the whole of that.
+        """
+        if self._whole:
+            return work(*args, **kwargs)
+        self._whole = True
+        try:
+            return work(*args, **kwargs)
+        except DeviceUnfit as error:
+            self.extractor.leave_device(error)
+        finally:
+            self._whole = False
+        return work(*args, **kwargs)
 
     def stream(
         self,
@@ -109,9 +141,24 @@ class FeatureSource:
         InputError
             Naming the image that cannot be read, or whose features are not finite in `dtype`.
         """
-        on_cpu = self.extractor.device.type == "cpu"
-        way = self._on_cpu if on_cpu else self._on_gpu
-        yield from way(inputs, dtype, view)
+        given, pending = iter(inputs), deque[ImageInput]()
+
+        def taken() -> Iterator[ImageInput]:
+            for image in given:
+                pending.append(image)
+                yield image
+
+        if accelerator(self.extractor.device) is not None:
+            try:
+                for features in self._on_gpu(taken(), dtype, view):
+                    pending.popleft()
+                    yield features
+                return
+            except DeviceUnfit as error:
+                if self._whole:
+                    raise
+                self.extractor.leave_device(error)
+        yield from self._on_cpu(chain(pending, given), dtype, view)
 
     def rest(self) -> None:
         """Free the memory that only a computing network needs, and the remains of past images.
@@ -209,7 +256,10 @@ class FeatureSource:
     def _key(self, image: ImageInput, dtype: DTypeLike) -> str:
         if self.cache is None:
             return ""
-        return self.cache.key(image.content_key(), self.extractor.space.fingerprint, dtype)
+        extractor = self.extractor
+        return self.cache.key(
+            image.content_key(), extractor.space.fingerprint, extractor.producer, dtype
+        )
 
     def _knows(self, key: str, view: View | None) -> bool:
         if self.cache is None:

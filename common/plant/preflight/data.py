@@ -56,6 +56,12 @@ _DEVICE: Final = Kind(
     "the station would refuse every message",
     "mend device in the station file",
 )
+_DEVICE_UNPROVED: Final = Kind(
+    _DEVICE.name,
+    "warning",
+    "the device did not compute as the CPU does, so the CPU does its work, slower",
+    'look at its driver, memory and torch, or say device = "cpu" in the station file',
+)
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,10 @@ def check_weights(
     if settings.weights == "random":
         kind = _RANDOM_ON_DRAWINGS if synthetic else _RANDOM_WEIGHTS
         report.add(kind, place, "seeded random weights")
+    if "device" in report.facts:
+        report.facts["device"] = extractor.prove()
+    if extractor.left:
+        report.add(_DEVICE_UNPROVED, file.path, extractor.left)
     report.facts["feature space"] = extractor.space.describe()
     report.facts["fingerprint"] = (
         f"{extractor.space.fingerprint}; equal at every station of a plant"

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 # As torchvision's own import: it describes an operator that its compiled part should have brought.
 OTHER_BUILD = """
 import torch
@@ -26,13 +28,20 @@ def a_torchvision(folder: Path, first_lines: str) -> Path:
     return folder
 
 
-def imported_beside(folder: Path) -> subprocess.CompletedProcess[str]:
-    code = (
-        "from common.data._torchvision import torchvision, transforms\n"
-        "import sys\n"
-        "print(torchvision.__file__, torchvision.nms.__name__, transforms.__name__)\n"
-        "print(torchvision.extension is sys.modules['torchvision.extension'])\n"
-    )
+FILES = """
+print(torchvision.__file__, torchvision.nms.__name__, transforms.__name__)
+print(torchvision.extension is sys.modules["torchvision.extension"])
+"""
+COMPILER = """
+print(any(name.startswith("torch._dynamo") for name in sys.modules))
+print(torchvision.wanted.__name__)
+import torch._dynamo.utils
+print(callable(torch._dynamo.optimize), torch._dynamo.utils.counters is not None)
+"""
+
+
+def imported_beside(folder: Path, then: str = FILES) -> subprocess.CompletedProcess[str]:
+    code = f"import sys\nfrom common.data._torchvision import torchvision, transforms\n{then}"
     root = Path(__file__).resolve().parents[3]
     paths = os.pathsep.join([str(folder), str(root)])
     return subprocess.run(
@@ -62,3 +71,19 @@ def test_any_other_fault_of_torchvision_is_told(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert "RuntimeError: libpng is missing" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there_at_first"), [("is_compile_supported", False), ("CompileEventLogger", True)]
+)
+def test_torchs_compiler_is_imported_by_who_needs_it_alone(
+    tmp_path: Path, wanted: str, there_at_first: bool
+) -> None:
+    """A torchvision that wants more than one answer of it gets the compiler itself."""
+    folder = a_torchvision(tmp_path, f"from torch._dynamo.utils import {wanted} as wanted\n")
+
+    done = imported_beside(folder, COMPILER)
+
+    assert done.returncode == 0, done.stderr
+    name = wanted if there_at_first else "<lambda>"
+    assert done.stdout.splitlines() == [str(there_at_first), name, "True True"]

@@ -91,6 +91,9 @@ def test_a_station_unlike_the_others_is_told_to_judge_by_itself(level: float, wo
     assert len(found) == 1
     assert words in found[0]
     assert "judge with --station north" in found[0]
+    # Where the run has no model there is nothing to judge with.
+    alone = report(stations).sentences("bolt", with_model=False)
+    assert found[0].removesuffix(": judge with --station north") in alone
 
 
 def test_order_changes_nothing_and_nothing_held_out_is_nothing_to_say() -> None:

@@ -9,7 +9,7 @@ from inspection_cases import draw_part
 
 from common.evaluation import calibrate_threshold
 from common.patchcore import PatchCore
-from common.runs.output import threshold_facts
+from common.runs.record import threshold_facts
 
 
 @pytest.fixture(scope="session")

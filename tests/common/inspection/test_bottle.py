@@ -14,7 +14,7 @@ from common.data.images import read_size
 from common.data.layout import index_data
 from common.evaluation import calibrate_threshold
 from common.patchcore import PatchCore
-from common.runs.output import threshold_facts
+from common.runs.record import threshold_facts
 
 pytestmark = pytest.mark.realdata
 

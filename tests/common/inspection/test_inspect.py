@@ -19,13 +19,13 @@ from common.cli.main import run
 from common.data.layout import Sample, index_data
 from common.errors import InputError
 from common.evaluation import ExactEvaluation, calibrate_threshold
-from common.evaluation.judge import evaluate_samples
+from common.evaluation.judge import judge
 from common.inspection.images import OverlayNames, find_images
 from common.inspection.inspector import Inspector
 from common.inspection.verdict import choose_rule
 from common.patchcore import PatchCore, Prediction
 from common.patchcore.model_store import StationCalibration
-from common.runs.output import threshold_facts
+from common.runs.record import threshold_facts
 
 
 def results(out: Path) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ def test_scores_are_those_of_evaluate_whatever_the_batch_size(
     def watch(_: Sample, prediction: Prediction) -> None:
         evaluated.append(prediction.score)
 
-    evaluate_samples(model, index, samples, ExactEvaluation(), watch)
+    judge(model, index, samples[0].category, samples, (), ExactEvaluation(), watch)
     inspector = Inspector(model, choose_rule(model, "plate"), tmp_path)
     judged = list(inspector.judge([(p, f"overlays/{n}.png") for n, p in enumerate(paths)]))
     assert [result.score for result in judged] == evaluated == before

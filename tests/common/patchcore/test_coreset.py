@@ -262,8 +262,9 @@ def test_read_only_installation_compiles_without_a_cache(tmp_path: Path) -> None
         "rows = np.arange(50, dtype=np.float32)[:, None]\n"
         "print(coreset.select_coreset(rows, 3).indices.tolist())\n"
     )
+    elsewhere = ("FEDPATCHCORE_CACHE", "NUMBA_CACHE_DIR")
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in elsewhere},
         "HOME": str(tmp_path / "home"),
         "XDG_CACHE_HOME": str(tmp_path / "home"),
         "PYTHONPATH": str(tmp_path),

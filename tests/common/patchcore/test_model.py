@@ -17,7 +17,7 @@ from common.config import Settings
 from common.data.layout import index_data
 from common.errors import InputError
 from common.evaluation import ExactEvaluation
-from common.evaluation.judge import evaluate_samples
+from common.evaluation.judge import judge
 from common.patchcore import FeatureExtractor, MemoryBank, PatchCore, Prediction
 from common.patchcore.distances import Distances
 from common.patchcore.local_bank import build_local_bank
@@ -347,7 +347,8 @@ def test_real_bottles_as_anomalib_judges_them(test_data: Path) -> None:
     )
     model.fit(sample.path for sample in index.select("train"))
     assert model.get_stats()["memory_bank_size"] == 800
-    evaluation = evaluate_samples(model, index, index.select("test"), ExactEvaluation())
+    evaluation = ExactEvaluation()
+    judge(model, index, "bottle", index.select("test"), (), evaluation)
     result = evaluation.compute().overall
     assert result.auc_roc is not None
     assert result.auc_roc >= 0.995

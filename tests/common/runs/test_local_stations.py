@@ -12,7 +12,7 @@ from common.data.holdout import split_holdout
 from common.data.layout import DataIndex
 from common.data.partition import make_partition
 from common.evaluation import ExactEvaluation, load_metrics
-from common.evaluation.judge import evaluate_samples
+from common.evaluation.judge import judge
 from common.patchcore import PatchCore
 from common.runs.local import run_local
 
@@ -37,7 +37,7 @@ def test_local_is_each_station_by_itself(scope: str, index: DataIndex, tmp_path:
             mine = [one.path for one in bank if scope == "shared" or one.category == name]
             model.fit(mine)
             test = [one for one in own if one.split == "test" and one.category == name]
-            evaluate_samples(model, index, test, evaluations[name])
+            judge(model, index, name, test, (), evaluations[name])
             later = [one.path for one in held_out if one.category == name]
             held_out_scores[name] += [p.score for p in model.predict(later)]
     for name, evaluation in evaluations.items():

@@ -17,6 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from played_device import PLAYED, forget
 from slow_twins import Found, slow_search, slow_selection
 
 from common.config import Settings
@@ -25,8 +26,10 @@ from common.patchcore.coreset import select_coreset
 from common.patchcore.distances import Distances
 from common.patchcore.exact import device_cover as _device_cover
 from common.patchcore.exact import device_filter as _device_filter
-from common.patchcore.exact.device import accelerator
+from common.patchcore.exact import device_proof
+from common.patchcore.exact.device import DeviceFailed, accelerator, take_notices
 from common.patchcore.exact.device_filter import DeviceTable, device_products
+from common.patchcore.exact.device_proof import trusted
 from common.patchcore.exact.device_search import DeviceSearch
 from common.patchcore.exact.kcenter import Selection
 from common.patchcore.local_bank import covering_radius
@@ -62,7 +65,6 @@ def selected(
     selection = Selection(rows, min(size, len(rows)), known, stop_radius, **options)
     assert selection.device is not None
     selection.run(first, None)
-    assert selection.device is not None, "it must not have fallen back"
     count = selection.count
     return selection.chosen[:count].tolist(), selection.radii[:count].tolist()
 
@@ -236,6 +238,7 @@ def cpu_is_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (coreset, memory_bank):
         monkeypatch.setattr(module, "accelerator", torch.device)
         monkeypatch.setattr(module, "_PLAIN_WORK", 0)
+    monkeypatch.setattr(device_proof, "_proved", {"cpu"})  # the trial has its own tests
 
 
 @pytest.mark.usefixtures("cpu_is_a_device")
@@ -256,7 +259,10 @@ def test_public_functions_take_the_device(caplog: pytest.LogCaptureFixture) -> N
 def test_a_device_too_small_leaves_the_work_to_the_cpu(
     late: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At once, or in the middle of the work, as another process may take the memory."""
+    """At once, or in the middle of the work, as another process may take the memory.
+
+    It has not failed: the next step tries it again.
+    """
     merge, calls = DeviceTable.merge, 0
 
     def too_large(*arguments: Any) -> None:
@@ -286,7 +292,10 @@ def test_a_device_too_small_leaves_the_work_to_the_cpu(
     first, second = (record.getMessage() for record in caplog.records)
     assert first.startswith("coreset selection")
     assert "CUDA out of memory" in first
-    assert second.startswith("nearest neighbours by the processor alone")
+    assert second.startswith("nearest neighbours by the CPU alone")
+    assert take_notices() == [first, second]
+    monkeypatch.undo()
+    assert trusted(CPU) == CPU
 
 
 def test_a_device_that_multiplies_in_short_leaves_the_work_to_the_cpu(
@@ -295,11 +304,13 @@ def test_a_device_that_multiplies_in_short_leaves_the_work_to_the_cpu(
     def short(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return torch.matmul(a.bfloat16().float(), b)
 
+    forget(monkeypatch)
     monkeypatch.setattr(torch.Tensor, "__matmul__", short)
     rows = near_duplicates(100, 5, 5)
-    selection = Selection(rows, 9, rows[:0], -1.0, device=CPU)
-    assert selection.device is None
-    assert "full float32" in caplog.text
+    with pytest.raises(DeviceFailed, match="full float32"):
+        Selection(rows, 9, rows[:0], -1.0, device=CPU)
+    assert trusted(PLAYED) is None
+    assert "everything by the CPU alone: cpu:0 does not multiply in full float32" in caplog.text
 
 
 def precision() -> list[object]:
@@ -328,7 +339,7 @@ def test_short_formats_are_off_inside_and_restored_after(way: str) -> None:
     elif way == "newer":
         torch.backends.cuda.matmul.fp32_precision = "tf32"
     before = precision()
-    first, second = device_products(), device_products()
+    first, second = device_products(CPU), device_products(CPU)
     first.__enter__()
     second.__enter__()
     # Contradicting settings would raise here, and in every product on a GPU.
@@ -362,5 +373,6 @@ def test_a_model_works_on_its_network_s_device(
 def test_the_cpu_is_no_accelerator() -> None:
     assert accelerator(None) is accelerator("cpu") is accelerator(CPU) is None
     assert accelerator("meta") == torch.device("meta")
+    assert accelerator("cuda") == torch.device("cuda:0") != accelerator("cuda:1")
     with pytest.raises(RuntimeError, match="nonsense"):
         MemoryBank(np.ones((2, 2), np.float32), device="nonsense")

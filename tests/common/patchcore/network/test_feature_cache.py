@@ -20,7 +20,7 @@ BYTES = 4000 + 128 + 12  # the numbers, numpy's header, the mark and the checksu
 
 
 def key(cache: FeatureCache, name: Any) -> str:
-    return cache.key(str(name), "f" * 64, np.float32)
+    return cache.key(str(name), "f" * 64, "cpu", np.float32)
 
 
 def fill(folder: Path, names: str, limit: int = 10**9) -> FeatureCache:

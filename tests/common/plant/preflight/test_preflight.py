@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from flwr.common.config import parse_config_args
 from gateway_cases import Upstream, gateway_in_thread, serving, upstream_config
+from played_device import lie, play
 
 from client_app.station import open_station
 from client_app.work import survey
@@ -162,6 +163,18 @@ def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     assert check_weights(station(tmp_path, tmp_path), settings, True, report) is not None
     assert kinds(report) == ["device", "random-weights"]
     assert "'cuda:77' asked for" in report.findings[0].found
+
+
+@pytest.mark.parametrize("lies", [False, True])
+def test_a_device_is_tried(lies: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    play(monkeypatch)
+    if lies:
+        lie(monkeypatch, "features")
+    report = empty(tmp_path)
+    assert check_weights(station(tmp_path, tmp_path), SMALL.with_(weights="random"), True, report)
+    assert report.facts["device"].startswith("cpu (cpu:0 failed: " if lies else "cpu:0")
+    assert kinds(report) == ["random-weights", *(["device"] if lies else [])]
+    assert report.count("warning") == lies
 
 
 # Disk

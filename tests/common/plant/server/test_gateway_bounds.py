@@ -124,7 +124,7 @@ def test_one_address_holds_so_many_connections(
             with contextlib.suppress(ConnectionError, ssl.SSLError):
                 fourth.sendall(post(PULL))
                 assert fourth.recv(100) == b""
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while time.monotonic() < until:  # the three have ended: there is room again
             with contextlib.suppress(ConnectionError, ssl.SSLError, AssertionError):
                 assert exchange(keys, port, post(PULL))[0] == 200

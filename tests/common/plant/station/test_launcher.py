@@ -86,7 +86,7 @@ class Bench:
         return [json.loads(line) for line in lines if line.endswith("}")]
 
 
-def wait_for(what: str, done: Callable[[], object], seconds: float = 20.0) -> None:
+def wait_for(what: str, done: Callable[[], object], seconds: float = 90.0) -> None:
     until = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < until, f"{what} did not come true"
@@ -312,7 +312,7 @@ def test_a_cache_that_cannot_be_made_is_said(
 
 
 def test_without_a_home_everything_private_lies_in_the_cache(bench: Bench) -> None:
-    with bench.launcher("talk", HOME=None):
+    with bench.launcher("talk", HOME=None, NUMBA_CACHE_DIR=None):
         wait_for("the start", lambda: bench.starts)
         environment = bench.starts[0]["environment"]
     for name in ("HOME", "FLWR_HOME", "NUMBA_CACHE_DIR", "MPLCONFIGDIR"):

@@ -1,0 +1,65 @@
+"""The steps that every run in this process takes: fit and judge, timed and told."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from common.data.layout import DataIndex, Sample
+from common.errors import InputError
+from common.evaluation.judge import Watcher
+from common.patchcore import PatchCore, Prediction
+from common.patchcore.model_store import SHARED, bank_of, category_of
+from common.patchcore.network.feature_cache import FeatureCache
+from common.paths import cache_root
+from common.runs.record import RunRecord
+
+CACHE_BYTES: Final = 20 * 2**30
+
+Listener = Callable[[str, str, int, int], None]
+"""Called with (category or station, step, images done, images)."""
+
+
+def simulation_cache() -> FeatureCache:
+    """The features that all runs on this machine share, those of simulated stations included."""
+    return FeatureCache(cache_root() / "simulation" / "features", CACHE_BYTES)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a run's steps share: where their time is booked, and who hears of their progress."""
+
+    record: RunRecord
+    index: DataIndex
+    on_progress: Listener | None = None
+
+    def fit(self, model: PatchCore, bank: str, samples: Sequence[Sample], place: str) -> None:
+        """Build one bank, named after its category or `shared`, of its own among the samples."""
+        own = [sample.path for sample in samples if bank in (SHARED, bank_of(sample.category))]
+        if not own:
+            folder = category_of(bank) or "<category>"
+            raise InputError(f"{place}: no training image; expected {folder}/train/good/...")
+        with self.record.timed("build_bank"):
+            model.fit(
+                own,
+                category_of(bank),
+                progress=lambda done, total: self.tell(place, "features", done, total),
+            )
+
+    def watcher(self, place: str, total: int, also: Watcher | None = None) -> Watcher:
+        """Make what tells of every test image that was judged."""
+        numbers = itertools.count(1)
+
+        def watch(sample: Sample, prediction: Prediction) -> None:
+            if also is not None:
+                also(sample, prediction)
+            self.tell(place, "scoring", next(numbers), total)
+
+        return watch
+
+    def tell(self, place: str, step: str, done: int, total: int) -> None:
+        """Let the listener know how far a step is."""
+        if self.on_progress is not None:
+            self.on_progress(place, step, done, total)
