@@ -11,6 +11,7 @@ from rich.table import Table
 
 from common.cli.console import console, styled
 from common.cli.shared import SetOption, changed, progress_bar, require_new
+from common.data.names import normal
 from common.errors import InputError, RunError
 from common.paths import json_text
 
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 
 ModelArgument = Annotated[Path, typer.Argument(help="Model folder, or a run folder.")]
 CategoryOption = Annotated[
-    str | None, typer.Option(help="The part; may be left out if the model has one bank.")
+    str | None,
+    typer.Option(
+        callback=lambda name: normal(name) if name else None,
+        help="The part; may be left out if the model has one bank.",
+    ),
 ]
 
 

@@ -23,6 +23,7 @@ from common.cli.shared import (
 )
 from common.config import Settings
 from common.data.layout import index_data
+from common.data.names import refusal
 from common.errors import InputError, RunError
 
 DataArgument = Annotated[Path, typer.Argument(help="Data folder, AutoVI or MVTec layout.")]
@@ -133,6 +134,8 @@ def evaluate(
     if len(paths) != expected:
         words = "one folder, DATA (with --maps)" if maps else "two folders, MODEL and DATA"
         raise InputError(f"evaluate takes {words}; found {len(paths)}")
+    if method is not None and (reason := refusal(method)):
+        raise InputError(f"--method {method}: names a folder of metrics, and {reason}")
     if maps is not None and export_maps is not None:
         raise InputError("--export-maps writes a model's maps; --maps brings maps: use one of them")
     if maps is not None and station is not None:

@@ -11,15 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 FIRST: Final = "DejaVu Sans"
 _OTHERS: Final = (
     *("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans JP", "Noto Sans SC", "Source Han Sans"),
-    *(
-        "IPAexGothic",
-        "IPAGothic",
-        "WenQuanYi Zen Hei",
-        "WenQuanYi Micro Hei",
-        "Droid Sans Fallback",
-    ),
+    *("IPAexGothic", "IPAGothic", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "NanumGothic"),
     *("Yu Gothic", "Microsoft YaHei", "Malgun Gothic", "Hiragino Sans", "PingFang SC"),
-    *("Noto Sans CJK KR", "NanumGothic", "Apple SD Gothic Neo", "Noto Sans Devanagari"),
+    *("Noto Sans CJK KR", "Droid Sans Fallback", "Apple SD Gothic Neo", "Noto Sans Devanagari"),
     *("Noto Sans Thai", "Noto Sans Arabic", "Noto Sans Hebrew", "Arial Unicode MS", "Noto Emoji"),
 )
 """Where a letter is looked for that the first font lacks, if installed."""
@@ -54,13 +48,13 @@ class _Renderer(RendererAgg):
     """Measures and draws what can be drawn."""
 
     def __init__(self, width: float, height: float, dpi: float) -> None:
-        super().__init__(width, height, dpi)
+        super().__init__(width, height, dpi)  # type: ignore[no-untyped-call]
 
     def draw_text(self, gc: Any, x: float, y: float, s: str, *rest: Any, **options: Any) -> None:
-        super().draw_text(gc, x, y, drawable(s), *rest, **options)
+        super().draw_text(gc, x, y, drawable(s), *rest, **options)  # type: ignore[no-untyped-call]
 
     def get_text_width_height_descent(self, s: str, prop: Any, ismath: Any) -> Any:
-        return super().get_text_width_height_descent(drawable(s), prop, ismath)
+        return super().get_text_width_height_descent(drawable(s), prop, ismath)  # type: ignore[no-untyped-call]
 
 
 class Canvas(FigureCanvasAgg):
