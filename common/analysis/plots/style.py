@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, ParamSpec
@@ -192,7 +193,9 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
         One `<svg>` element without prolog, metadata or addresses. The text stays text.
     """
     buffer = io.StringIO()
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        # The text stays text: whether a letter can be shown is up to the reader's fonts.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     drawn = buffer.getvalue()
