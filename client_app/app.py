@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,12 +19,12 @@ with Deadline(IMPORT_SECONDS):
     from client_app.run_folder import RunFolder
     from client_app.station import Station, open_station
     from common.protocol.messages import (
-        CATEGORY_PATTERN,
         BankPart,
         BuildRequest,
         Facts,
         ScoreRequest,
         SurveyRequest,
+        bank_refusal,
     )
     from common.protocol.records import (
         BANK,
@@ -98,7 +97,7 @@ def _bank_rows(message: Message, station: Station) -> dict[str, Any]:
     """Rows of banks that came along; their names are looked at before anything is done."""
     banks = select_prefix(BANK, take_arrays(message.content))
     for name, rows in banks.items():
-        if not re.fullmatch(CATEGORY_PATTERN, name) or rows.ndim != 2:
+        if bank_refusal(name) or rows.ndim != 2:
             raise MalformedReplyError(
                 f"bank {name[:120]!r} of shape {rows.shape}; expected the name of a category and "
                 "rows of numbers"

@@ -27,7 +27,7 @@ from common.patchcore import FeatureExtractor, PatchCore
 from common.patchcore.distances import Distances
 from common.patchcore.exact.device import take_notices
 from common.patchcore.local_bank import LocalBank, build_local_bank, covering_radius
-from common.patchcore.model_store import SHARED
+from common.patchcore.model_store import SHARED, bank_of
 from common.patchcore.network.feature_cache import FeatureCache
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.features import FeatureSource
@@ -271,7 +271,7 @@ def _bank_images(station: Station, bank: str) -> list[ImageInput]:
     return [
         ImageInput(sample.path)
         for sample in station.bank_samples
-        if bank in (SHARED, sample.category)
+        if bank in (SHARED, bank_of(sample.category))
     ]
 
 

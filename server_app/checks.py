@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from common.errors import InputError
 from common.evaluation import EvaluationCounts
 from common.evaluation.mergeable.checks import ARRAY_NAMES
-from common.patchcore.model_store import SHARED
+from common.patchcore.model_store import SHARED, bank_of
 from common.patchcore.network.architectures import LAYERS
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.row_format import SCALE_ROWS
@@ -224,7 +224,7 @@ def _check_categories(
     if unknown:
         raise MalformedReplyError(f"category {unknown[0]!r} was not in the survey")
     expected = {name for name, told in survey.categories.items() if told.test or told.held_out}
-    can_judge = {name for name in expected if SHARED in banks or name in banks}
+    can_judge = {name for name in expected if SHARED in banks or bank_of(name) in banks}
     if judged != can_judge or without != expected - can_judge:
         raise MalformedReplyError(
             f"judged {sorted(judged)} and found no bank for {sorted(without)}; expected "

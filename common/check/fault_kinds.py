@@ -80,6 +80,11 @@ WORDS: Final[dict[FaultKind, tuple[str, str]]] = {
         "rename it after its image (MVTec layout: <stem>_mask.png), restore the image, or remove "
         "the ground truth",
     ),
+    "same-name": (
+        "names are compared letter by letter, however a system composes its accents: these two "
+        "are one, and their images would be mixed up",
+        "rename one of the folders, or move its images into the other",
+    ),
     "same-stem": (
         "two images of one name but for the ending would share their masks",
         "rename or remove one of them",
@@ -106,6 +111,11 @@ WORDS: Final[dict[FaultKind, tuple[str, str]]] = {
         "nothing to do if that is meant (as for MVTec LOCO's validation/); else move its images",
     ),
     "unreadable-mask": (_MASKS, "save the mask anew: one 8-bit picture, black but for the defect"),
+    "unusable-name": (
+        "the name of a category or defect type stands in messages between stations, in results "
+        "and on screens",
+        "rename the folder: printable characters of any script, without slashes",
+    ),
     "wrong-name": (
         "train, test, ground_truth and good are looked for in lower case",
         "rename the folder",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from common.check import CheckOptions, Finding, Report, check_folder
-from common.cli.shared import SetOption, console, make_settings, plain, progress_bar
+from common.cli.console import console, styled
+from common.cli.shared import SetOption, make_settings, progress_bar
 from common.config import Settings
 from common.errors import InputError
+from common.paths import json_text
 
 _OF_A_FOLDER: Final = frozenset(
     {"calibration-fraction", "dirichlet-alpha", "num-stations", "partition", "seed"}
@@ -86,7 +87,7 @@ def _check_data(data: Path, options: CheckOptions, as_json: bool) -> int:
             data, options, lambda done, total: show("reading images", done, total)
         )
     if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=2))
+        typer.echo(json_text(report.to_json()))
     else:
         _print(report)
     return report.exit_code
@@ -97,15 +98,15 @@ def _check_station(path: Path, options: CheckOptions, as_json: bool) -> int:
 
     report = check_station(path, options.settings, options)
     if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=2))
+        typer.echo(json_text(report.to_json()))
         return report.exit_code
     for label, text in report.facts.items():
-        console.print(f"[green]seen[/] {label}: {plain(text)}", highlight=False, soft_wrap=True)
+        console.print(styled("seen", "green"), f"{label}: {text}", soft_wrap=True)
     for finding in report.sorted_findings():
         _print_finding(finding, finding.path)
     verdict = "mend this first" if report.exit_code else "ready"
     console.print(
-        f"{plain(report.station)}: {report.count('error')} errors, {report.count('warning')} "
+        f"{report.station}: {report.count('error')} errors, {report.count('warning')} "
         f"warnings, {report.count('note')} notes; {verdict}",
         highlight=False,
         soft_wrap=True,
@@ -136,7 +137,7 @@ def _print(report: Report) -> None:
     for alike in groups.values():
         _print_group(alike, report.root)
     console.print(
-        f"{plain(report.root)}: {len(report.categories)} categories, {report.images} images, "
+        f"{report.root}: {len(report.categories)} categories, {report.images} images, "
         f"{report.masks} masks; {report.count('error')} errors, {report.count('warning')} "
         f"warnings, {report.count('note')} notes",
         highlight=False,
@@ -148,25 +149,23 @@ def _print_group(findings: list[Finding], root: Path) -> None:
     """What one fault is and how to mend it, once; then every file that has it."""
     first, colour = findings[0], _COLOURS[findings[0].severity]
     times = f", {len(findings)} times" if len(findings) > 1 else ""
-    console.print(
-        f"[{colour}]{first.severity}[/] {first.kind}{times}", highlight=False, soft_wrap=True
-    )
+    console.print(styled(first.severity, colour), f"{first.kind}{times}", soft_wrap=True)
     for finding in findings:
         place = finding.path
         if place.is_relative_to(root):
             place = place.relative_to(root)
         found = finding.found.replace(f"{root}/", "")
-        console.print(f"    {plain(place)}: {plain(found)}", highlight=False, soft_wrap=True)
+        console.print(f"    {place}: {found}", highlight=False, soft_wrap=True)
     for label, text in (("why", first.why), ("mend", first.mend)):
-        console.print(f"  {label}: {plain(text)}", highlight=False, soft_wrap=True)
+        console.print(f"  {label}: {text}", highlight=False, soft_wrap=True)
 
 
 def _print_finding(finding: Finding, place: Path) -> None:
     colour = _COLOURS[finding.severity]
     console.print(
-        f"[{colour}]{finding.severity}[/] {plain(place)}  ({finding.kind})",
-        highlight=False,
+        styled(finding.severity, colour),
+        f"{place}  ({finding.kind})",
         soft_wrap=True,
     )
     for label, text in (("found", finding.found), ("why", finding.why), ("mend", finding.mend)):
-        console.print(f"    {label}: {plain(text)}", highlight=False, soft_wrap=True)
+        console.print(f"    {label}: {text}", highlight=False, soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -10,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.table import Table
 
-from common.cli.shared import SetOption, changed, console, plain, progress_bar, require_new
+from common.cli.console import console, styled
+from common.cli.shared import SetOption, changed, progress_bar, require_new
+from common.data.names import normal
 from common.errors import InputError, RunError
+from common.paths import json_text
 
 if TYPE_CHECKING:
     from common.inspection.inspector import Inspector, Result
@@ -21,7 +23,11 @@ if TYPE_CHECKING:
 _FIRST: Final = 8
 ModelArgument = Annotated[Path, typer.Argument(help="Model folder, or a run folder.")]
 CategoryOption = Annotated[
-    str | None, typer.Option(help="The part; may be left out if the model has one bank.")
+    str | None,
+    typer.Option(
+        callback=lambda name: normal(name) if name else None,
+        help="The part; may be left out if the model has one bank.",
+    ),
 ]
 
 
@@ -88,11 +94,11 @@ def inspect(
             "images or fewer stations, or ask for scores without verdicts with --scores-only"
         )
     shown = "none" if rule.threshold is None else f"{rule.threshold:.4g}"
-    console.print(f"threshold {shown}, {plain(rule.note)}", highlight=False, soft_wrap=True)
-    inspector = Inspector(loaded, rule, out.expanduser().absolute())
+    console.print(f"threshold {shown}, {rule.note}", highlight=False, soft_wrap=True)
+    inspector = Inspector(loaded, rule, out)
     tally = _Tally(single=watch is not None)
     if watch is not None:
-        _watch(inspector, watch.expanduser(), WatchOptions(idle=idle), tally)
+        _watch(inspector, watch, WatchOptions(idle=idle), tally)
     else:
         _judge(inspector, [(one.path, one.place) for one in found], tally)
     tally.print(out)
@@ -125,7 +131,7 @@ def _watch(inspector: Inspector, folder: Path, options: WatchOptions, tally: _Ta
     watcher = Watcher(inspector, folder, options)
     known = len(watcher.journal.entries)
     earlier = f" ({known} images were judged before)" if known else ""
-    console.print(f"watching {plain(folder)}{earlier}; Ctrl-C ends", highlight=False)
+    console.print(f"watching {folder}{earlier}; Ctrl-C ends", highlight=False)
     watcher.run(tally.add)
 
 
@@ -148,12 +154,13 @@ class _Tally:
         self.seconds += result.seconds
         if result.error is not None or result.score is None:
             self.unreadable += 1
-            console.print(f"[bold red]not judged[/] {plain(result.error)}", highlight=False)
+            console.print(styled("not judged", "bold red"), str(result.error), soft_wrap=True)
             return
         self.scores.append(result.score)
         self._look_at(result.path)
         self.anomalous += bool(result.anomalous)
-        word = {True: "[bold red]anomalous[/]", False: "[green]good[/]     ", None: "-        "}
+        word = {True: "anomalous", False: "good", None: "-"}[result.anomalous]
+        style = {True: "bold red", False: "green", None: ""}[result.anomalous]
         where = ""
         if result.regions:
             worst = result.regions[0]
@@ -164,8 +171,8 @@ class _Tally:
             )
         taken = f"{1000 * result.seconds:6.0f} ms  " if self.single else " "
         console.print(
-            f"{word[result.anomalous]} {result.score:9.4f} {taken}"
-            f"{plain(_short(result.path))}{where}",
+            styled(f"{word:9}", style),
+            f"{result.score:9.4f} {taken}{_short(result.path)}{where}",
             highlight=False,
             soft_wrap=True,
         )
@@ -184,7 +191,7 @@ class _Tally:
         average = f", {1000 * self.seconds / self.judged:.0f} ms each" if self.judged else ""
         console.print(
             f"{self.judged} images{average}: {self.anomalous} anomalous, {self.unreadable} "
-            f"unreadable. Written: {plain(out)} (results.json, results.csv, overlays/)",
+            f"unreadable. Written: {out} (results.json, results.csv, overlays/)",
             highlight=False,
             soft_wrap=True,
         )
@@ -239,13 +246,13 @@ def show(
         "provenance": saved.provenance,
     }
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        typer.echo(json_text(facts))
         return
-    table = Table(title=f"Model {plain(model)}", title_justify="left", show_header=False)
+    table = Table(title=f"Model {model}", title_justify="left", show_header=False)
     table.add_column("what", style="bold")
     table.add_column("value", overflow="fold")
     for name, value in _description(facts, saved.space.describe()):
-        table.add_row(name, plain(value))
+        table.add_row(name, value)
     console.print(table)
 
 
@@ -346,6 +353,6 @@ def add(
     _print_range(found)
     console.print(f"bank {growth.bank}: {growth.sentence}", highlight=False, soft_wrap=True)
     if growth.folder is not None:
-        console.print(f"Written: {plain(growth.folder)}", highlight=False, soft_wrap=True)
+        console.print(f"Written: {growth.folder}", highlight=False, soft_wrap=True)
     if growth.kept is not None:
-        console.print(f"Kept: {plain(growth.kept)}", highlight=False, soft_wrap=True)
+        console.print(f"Kept: {growth.kept}", highlight=False, soft_wrap=True)

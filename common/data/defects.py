@@ -52,8 +52,8 @@ def _entry(path: Path, number: int, entry: Any) -> DefectEntry:
             f"{path}: entry {number}: {error} is missing; expected defect_name, pixel_value, "
             "saturation_threshold and relative_saturation"
         ) from error
-    if not isinstance(name, str) or not name:
-        raise InputError(f"{path}: entry {number}: defect_name {name!r}; expected a name")
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise InputError(f"{path}: entry {number}: defect_name {name!a}; expected a printable name")
     if type(value) is not int or not 1 <= value <= 255:
         raise InputError(f"{path}: entry {number}: pixel_value {value!r}; expected 1 to 255")
     if type(relative) is not bool:

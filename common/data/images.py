@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from common.data.frames import count_pictures
+from common.data.names import normal
 from common.errors import UnreadableImageError
 
 IMAGE_FORMATS: Final = {
@@ -66,7 +67,7 @@ def is_image_name(name: str) -> bool:
 
 def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     """Sort key in which `2.png` comes before `10.png`; a total order over distinct names."""
-    parts = re.split(r"(\d+)", name)
+    parts = re.split(r"(\d+)", normal(name))
     key = tuple((0, int(p), p) if p.isdecimal() else (1, 0, p) for p in parts if p)
     return key, name
 

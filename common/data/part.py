@@ -16,6 +16,7 @@ from typing import Final
 from common.data.defects import read_defects_config
 from common.data.fault import Fault
 from common.data.images import is_image_name
+from common.data.names import normal
 from common.data.samples import GOOD, Category, DefectsConfig, Layout, Sample
 from common.data.walk import Listing, Walk
 from common.errors import InputError
@@ -110,10 +111,13 @@ class _Opened:
 
     def __init__(self, walk: Walk, outer: Path, place: Path, inside: Listing) -> None:
         self.walk, self.outer, self.place, self.inside = walk, outer, place, inside
+        self.name = normal(outer.name)
         self.truth = place / "ground_truth"
         self.layout: Layout = "no_masks"
         self.entries: dict[Path, list[Path]] = {}
         """Ground truth of an image, a file or a folder, and the masks there."""
+        self.spelt: dict[str, Path] = {}
+        """The same by its normal spelling: image and mask may come from different systems."""
         self.samples: list[Sample] = []
 
     def read(self) -> Part:
@@ -129,13 +133,14 @@ class _Opened:
         if "ground_truth" not in homes and self._has_table and any(t.name != GOOD for t in tests):
             text = f"missing, though {CONFIG} beside it describes masks; restore it"
             self.walk.note("missing-ground-truth", self.truth, text)
+        self.walk.check_names(tests)
         for folder in sorted(tests, key=lambda folder: folder.name != GOOD):
             self._test(folder)
         tested = {self._masks_of(s.path): s for s in self.samples if s.split == "test"}
         owners = {entry: s for entry, s in tested.items() if s.masks or not s.label}
         self._orphans(tested)
         masks = {m: owners.get(entry) for entry, own in self.entries.items() for m in own}
-        category = Category(self.outer.name, self.place, self.layout, table)
+        category = Category(self.name, self.place, self.layout, table)
         return Part(category, self.outer, self.samples, masks)
 
     @property
@@ -169,6 +174,7 @@ class _Opened:
             self.walk.note("mixed-layouts", self.truth, text)
         self.entries = {entry: [entry] if is_image_name(entry.name) else [] for entry in files}
         self.entries |= {entry: self.walk.images(entry) for entry in folders}
+        self.spelt = {normal(str(entry)): entry for entry in self.entries}
         # Without any mask and table no image is defective here: either layout would do.
         self.layout = "autovi" if folders or (self._has_table and not files) else "mvtec"
 
@@ -207,7 +213,9 @@ class _Opened:
             found = f"training images named {folder.name!r}"
             self.walk.note("defects-in-train", folder, text, detail=found)
         for path in self.walk.images(folder):
-            self.samples.append(Sample(path, self.outer.name, "train", int(not good), folder.name))
+            self.samples.append(
+                Sample(path, self.name, "train", int(not good), normal(folder.name))
+            )
 
     def _test(self, folder: Path) -> None:
         """Test images of one defect type with their masks, or the good ones."""
@@ -215,11 +223,10 @@ class _Opened:
         images = self.walk.images(folder)
         if not good and self.layout != "no_masks":
             self._no_shared_masks(images)
+        name = normal(folder.name)
         for path in images:
             masks = () if good else self._masks(path)
-            self.samples.append(
-                Sample(path, self.outer.name, "test", int(not good), folder.name, masks)
-            )
+            self.samples.append(Sample(path, self.name, "test", int(not good), name, masks))
 
     def _is_good(self, folder: Path) -> bool:
         """Whether a folder is meant for good parts; another spelling of the name is a fault."""
@@ -233,7 +240,7 @@ class _Opened:
         """`a.png` beside `a.jpg`: a mask is found by the stem alone."""
         by_stem: dict[str, Path] = {}
         for path in images:
-            other = by_stem.setdefault(path.stem, path)
+            other = by_stem.setdefault(normal(path.stem), path)
             if other is not path:
                 found = (
                     f"{other.name} and {path.name} differ only by their ending, so that their "
@@ -245,7 +252,8 @@ class _Opened:
     def _masks_of(self, image: Path) -> Path:
         """Where the masks of a defective image lie: a folder, or one file."""
         name = image.stem if self.layout == "autovi" else f"{image.stem}_mask.png"
-        return self.truth / image.parent.name / name
+        place = self.truth / image.parent.name / name
+        return self.spelt.get(normal(str(place)), place)
 
     def _masks(self, image: Path) -> tuple[Path, ...] | None:
         """Ground-truth files of one defective image; None where there are none for anything."""

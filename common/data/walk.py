@@ -8,6 +8,7 @@ from pathlib import Path
 from common.data.fault import Fault, FaultKind
 from common.data.images import IMAGE_ENDINGS, is_image_name, natural_key
 from common.data.leftovers import is_leftover
+from common.data.names import normal, refusal
 from common.data.samples import GOOD
 from common.errors import InputError
 
@@ -75,6 +76,19 @@ class Walk:
             text = f"cannot be listed ({error}); mend its permissions"
             self.note("unlistable-folder", folder, text)
         return found
+
+    def check_names(self, folders: list[Path]) -> None:
+        """Refuse folders whose names cannot be those of categories or defect types."""
+        by_name: dict[str, Path] = {}
+        for folder in folders:
+            name = normal(folder.name)
+            other = by_name.setdefault(name, folder)
+            if other is not folder:
+                found = f"the name of another folder, {other.name!a}, in another Unicode spelling"
+                self.note("same-name", folder, f"{found}; rename one of them", detail=found)
+            elif reason := refusal(name):
+                found = f"a name that results cannot be told by: {reason}"
+                self.note("unusable-name", folder, f"{found}; rename it", detail=found)
 
     def pass_over_images(self, found: Listing) -> None:
         """Images in a folder whose files nobody looks at."""

@@ -16,7 +16,7 @@ from common.errors import reason_of
 from common.evaluation import ExactEvaluation
 from common.evaluation.judge import conclude, judge
 from common.patchcore import PatchCore
-from common.patchcore.model_store import SHARED
+from common.patchcore.model_store import SHARED, bank_of
 from common.runs.output import write_run
 from common.runs.record import RunRecord
 from common.runs.steps import Listener, Steps, simulation_cache
@@ -101,7 +101,7 @@ def run_baseline(
         try:
             _run_category(category, model, steps, samples, held_out, result)
         except Exception as error:
-            model.drop_bank(category)
+            model.drop_bank(bank_of(category))
             result.fail(category, [category], error)
         result.summary[category]["seconds"] = round(time.monotonic() - began, 3)
     record.training_summary, record.device = result.summary, model.extractor.computed_by
@@ -126,7 +126,7 @@ def _run_category(
     """Fit (in scope `category`) and evaluate."""
     record = steps.record
     if not model.can_judge(category):
-        steps.fit(model, category, samples, category)
+        steps.fit(model, bank_of(category), samples, category)
     test = steps.index.select("test", category)
     with record.timed("score"):
         watch = steps.watcher(category, len(test))

@@ -11,6 +11,7 @@ from typing import Any
 from common.config import Settings
 from common.data.images import read_size
 from common.data.layout import DataIndex, Sample
+from common.data.names import find_spelling, normal
 from common.data.remarks import image_remarks
 from common.errors import InputError
 from common.evaluation import (
@@ -164,7 +165,7 @@ def evaluate_maps(
     method = options.method or "maps"
     record = RunRecord(settings, method, synthetic=index.synthetic)
     steps = Steps(record, index, on_progress)
-    present = [name for name in index.categories if (folder / name).is_dir()]
+    present = [name for name in index.categories if find_spelling(folder, name).is_dir()]
     if not present:
         raise InputError(
             f"{folder}: no folder of maps for any category of {index.root} "
@@ -188,7 +189,7 @@ def _read_maps(folder: Path, category: str, samples: list[Sample]) -> Iterator[P
     """The maps of test images, as if a model had just made them."""
     maps, scale = find_maps(folder, category), read_scale(folder, category)
     for sample in samples:
-        path = maps.get((sample.defect_type, sample.path.stem))
+        path = maps.get((sample.defect_type, normal(sample.path.stem)))
         if path is None:
             raise InputError(
                 f"{folder / category / 'test' / sample.defect_type}: no map named "

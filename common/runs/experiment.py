@@ -18,6 +18,7 @@ from common.analysis.report import write_report
 from common.config import Settings
 from common.data.layout import DataIndex
 from common.errors import InputError, RunError, reason_of
+from common.paths import json_text
 from common.runs.baseline import run_baseline
 from common.runs.experiment_plan import PlannedRun
 from common.runs.gallery import best_and_worst
@@ -275,7 +276,7 @@ def _write_summary(out: Path, planned: Sequence[PlannedRun], outcomes: dict[str,
             }
         )
     partial = out / f".{SUMMARY_FILE}.partial"
-    partial.write_text(json.dumps({"runs": runs}, indent=2) + "\n", encoding="utf-8")
+    partial.write_text(json_text({"runs": runs}) + "\n", encoding="utf-8")
     partial.replace(out / SUMMARY_FILE)
 
 

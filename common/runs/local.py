@@ -18,7 +18,7 @@ from common.data.remarks import image_remarks
 from common.evaluation import EvaluationCounts, StationScores
 from common.evaluation.judge import StationJudgement, conclude, judge_station, left_out
 from common.patchcore import FeatureExtractor, PatchCore
-from common.patchcore.model_store import SHARED
+from common.patchcore.model_store import SHARED, bank_of
 from common.patchcore.network.feature_space import FeatureSpace
 from common.runs.output import write_run
 from common.runs.record import BankFacts, Contribution, RunRecord, StationFacts
@@ -110,7 +110,7 @@ def _fit_and_judge(
     train = [sample for sample in own if sample.split == "train"]
     samples, held_out = split_holdout(train, settings.calibration_fraction)
     shared = settings.bank_scope == "shared"
-    for bank in [SHARED] if shared else sorted({sample.category for sample in samples}):
+    for bank in [SHARED] if shared else sorted({bank_of(sample.category) for sample in samples}):
         steps.fit(model, bank, samples, name)
     with record.timed("score"):
         watch = steps.watcher(name, len(test))
