@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("fedpatchcore")
 _MOST_NOTICES = 50
-_LONGEST = 300
+_MOST_LETTERS = 300
 
 #: Devices that this process no longer uses, and why.
 _failed: dict[str, str] = {}
@@ -72,7 +72,7 @@ def guarded(device: torch.device) -> Iterator[None]:
         if device.type == "cuda":  # kernels run behind our back, and so do their errors
             torch.cuda.synchronize(device)
     except RuntimeError as error:  # torch's errors of a device are all of this kind
-        what = " ".join(str(error).partition("\n")[0].split())[:_LONGEST]
+        what = " ".join(str(error).partition("\n")[0].split())[:_MOST_LETTERS]
         if isinstance(error, torch.OutOfMemoryError) or "out of memory" in what:
             raise DeviceUnfit(f"the memory of {device} is used up ({what})") from error
         raise DeviceFailed(f"{device} failed ({type(error).__name__}: {what})") from error

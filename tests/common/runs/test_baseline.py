@@ -39,7 +39,7 @@ def spoil(data: Path, category: str, where: str) -> None:
 def test_a_failed_category_leaves_nothing_of_itself_in_the_model(
     data: Path, tmp_path: Path
 ) -> None:
-    """One test image cannot be read: the category's bank had been fitted by then."""
+    """One training image cannot be read: the category has no bank, and no radius, either."""
     chosen: dict[str, Any] = {"bank_scope": "category", "calibration_fraction": 0.0}
     reach = {}
     for name in ("pipe_clip", "pipe_staple"):
@@ -48,7 +48,7 @@ def test_a_failed_category_leaves_nothing_of_itself_in_the_model(
         reach[name] = model.radius or 0.0
     near, far = sorted(reach, key=reach.__getitem__)
     assert reach[near] < reach[far]
-    spoil(data, far, "test/good")
+    spoil(data, far, "train/good")
     out = tmp_path / "both"
     result = baseline(data, out, near, far, **chosen)
     assert set(result.errors) == {far}
