@@ -20,6 +20,7 @@ from common.evaluation import (
     read_map,
     read_scale,
 )
+from common.evaluation.drift import STALE
 from common.evaluation.judge import Watcher, conclude, evaluate_predictions, judge
 from common.patchcore import PatchCore, Prediction
 from common.patchcore.station_threshold import choose_threshold, unknown_station
@@ -84,6 +85,10 @@ def evaluate_model(
         setting contradicts it.
     """
     model = PatchCore.load(folder, **(options.changes or {}))
+    if options.station is not None and model.uncalibrated:
+        raise InputError(
+            f"--station {options.station}: {model.uncalibrated}; leave one of them out"
+        )
     if options.station is not None and options.station not in model.stations:
         raise InputError(unknown_station(options.station, model.stations))
     record = RunRecord(
@@ -94,6 +99,8 @@ def evaluate_model(
         bank=BankFacts.of(model.banks, model.radius),
         tell_drift=True,
     )
+    if model.uncalibrated:
+        record.notices.append(f"judged without a threshold: {model.uncalibrated}")
     steps = Steps(record, index, on_progress)
     for category in index.categories:
         if not model.can_judge(category):
@@ -107,7 +114,12 @@ def evaluate_model(
         )
         threshold = Threshold(**found.facts) if found.facts else None
         held_out = found.calibration
-        record.keep(conclude(category, evaluation, held_out, threshold, kinds=options.kinds))
+        stale = category in model.stale
+        if stale:
+            record.notices.append(f"{category}: {STALE}")
+        record.keep(
+            conclude(category, evaluation, held_out, threshold, kinds=options.kinds, stale=stale)
+        )
         if options.station is not None:
             record.notices.append(f"{category}: the threshold is {found.whose}")
     record.device = model.extractor.computed_by
