@@ -9,9 +9,17 @@ from typing import Annotated, Final
 import typer
 
 from common.check import CheckOptions, Finding, Report, check_folder
-from common.cli.shared import SetOption, console, make_settings, plain, progress_bar
+from common.cli.shared import (
+    SetOption,
+    console,
+    make_settings,
+    plain,
+    progress_bar,
+    tell_unused,
+)
 from common.config import Settings
 from common.errors import InputError
+from common.runs.honoured import require_used
 
 _COLOURS: Final = {"error": "bold red", "warning": "bold yellow", "note": "cyan"}
 
@@ -59,6 +67,9 @@ def check(
     settings = make_settings(changes)
     options = _options(settings, target_false_alarm_rate, calibration_fraction)
     if station:
+        require_used("check --station", changes)
+        if not as_json:
+            tell_unused("check --station", settings, changes)
         code = _check_station(path or Path("station.toml"), settings, options, as_json)
     elif path is None:
         raise InputError("give a data folder, or --station for the station file in this folder")

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from common.cli.shared import SetOption, changed, console, plain, progress_bar, require_new
 from common.errors import InputError, RunError
+from common.runs.honoured import require_used
 
 if TYPE_CHECKING:
     from common.inspection.inspector import Inspector, Result
@@ -70,6 +71,9 @@ def inspect(
     if scores_only and (fail_on_anomaly or threshold is not None):
         raise InputError("--scores-only gives no verdicts: leave --threshold and --fail-on-anomaly")
 
+    own = changed(changes)
+    require_used("inspect", changes)
+
     from common.evaluation.drift import STALE
     from common.inspection.images import find_images
     from common.inspection.inspector import Inspector
@@ -78,7 +82,7 @@ def inspect(
     from common.patchcore import PatchCore
 
     found = find_images(images or [], skip=out)
-    loaded = PatchCore.load(model, **changed(changes))
+    loaded = PatchCore.load(model, **own)
     rule = choose_rule(loaded, category, threshold, station)
     if scores_only:
         rule = scores_alone(rule)
@@ -335,6 +339,8 @@ def add(
     """
     if out is not None:
         require_new(out)
+    own = changed(changes)
+    require_used("add", changes)
 
     from common.inspection.growth import add_images
     from common.inspection.images import find_images
@@ -348,7 +354,7 @@ def add(
             out=out,
             most_rows=rows,
             progress=lambda done, total: bar("adding", done, total),
-            changes=changed(changes),
+            changes=own,
             suspicious=yes,
             dry_run=dry_run,
         )

@@ -20,10 +20,12 @@ from common.cli.shared import (
     progress_bar,
     require_new,
     settle_weights,
+    tell_unused,
 )
 from common.config import Settings
 from common.data.layout import index_data
 from common.errors import InputError, RunError
+from common.runs.honoured import require_used
 
 DataArgument = Annotated[Path, typer.Argument(help="Data folder, AutoVI or MVTec layout.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run.")]
@@ -40,6 +42,8 @@ def baseline(data: DataArgument, out: OutOption, changes: SetOption = None) -> N
     settings = make_settings(
         changes, data_root=str(data), output_dir=str(out), bank_scope="category"
     )
+    require_used("baseline", changes)
+    tell_unused("baseline", settings, changes)
     index = index_data(data)
     settings = settle_weights(settings, index.synthetic)
 
@@ -74,6 +78,12 @@ def federate(
     require_new(out)
     own = {"partition": partition} if partition else {}
     settings = make_settings(changes, data_root=str(data), output_dir=str(out), **own)
+    require_used("federate", changes)
+    if partition not in (None, settings.partition):
+        raise InputError(
+            f"--partition {partition} and --set partition={settings.partition}: give one of them"
+        )
+    tell_unused("federate", settings, changes)
     federate_with(settings)
     print_run(Path(settings.output_dir))
 
@@ -137,6 +147,8 @@ def evaluate(
         raise InputError("--export-maps writes a model's maps; --maps brings maps: use one of them")
     if maps is not None and station is not None:
         raise InputError("--station picks a model's threshold; --maps brings maps and no model")
+    own = changed(changes)
+    require_used("evaluate --maps" if maps else "evaluate", changes)
     index = open_data(paths[-1])
 
     from common.evaluation import read_kinds
@@ -146,7 +158,7 @@ def evaluate(
         method=method,
         export_maps=export_maps,
         station=station,
-        changes=changed(changes),
+        changes=own,
         kinds=read_kinds(kinds) if kinds else None,
     )
     work = evaluate_model if maps is None else evaluate_maps

@@ -22,6 +22,7 @@ from common.data.images import verify_images
 from common.data.layout import DataIndex, index_data
 from common.errors import InputError
 from common.patchcore.names import check_names
+from common.runs.honoured import unused
 
 console = Console()
 FETCH_SECONDS = 300.0
@@ -47,6 +48,12 @@ def changed(assignments: list[str] | None) -> dict[str, Any]:
     settings = make_settings(assignments)
     keys = [text.partition("=")[0].strip().replace("-", "_") for text in assignments or []]
     return {key: getattr(settings, key) for key in keys}
+
+
+def tell_unused(kind: str, settings: Settings, assignments: list[str] | None) -> None:
+    """Say which of the given settings change nothing in this run."""
+    for sentence in unused(kind, settings, assignments):
+        console.print(f"[bold yellow]Note:[/] {plain(sentence)}", highlight=False, soft_wrap=True)
 
 
 def plain(text: object) -> str:

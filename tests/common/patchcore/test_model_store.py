@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from users import another_user
 
 from common.errors import InputError
 from common.patchcore.model_store import SavedModel
@@ -188,17 +187,6 @@ def test_a_file_of_another_user_is_not_called_damaged(tmp_path: Path) -> None:
         folder.chmod(0o755)
         with another_user():
             assert equal(SavedModel.load(folder), model())
-
-
-@contextmanager
-def another_user() -> Iterator[None]:
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
 
 
 def test_a_mark_in_front_of_the_json_is_passed_over(tmp_path: Path) -> None:
