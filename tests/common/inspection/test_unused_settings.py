@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -165,3 +167,34 @@ def test_another_image_score_has_no_threshold(
     out = ["--out", str(tmp_path / "b"), "--set", "image-score=50"]
     assert run(["evaluate", str(saved), str(parts), *out]) == 0
     assert "judged without a threshold" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("fraction", "said", "unsaid"),
+    [
+        (0.0, "fitted with calibration-fraction 0, which holds no good image out", "num-stations"),
+        (0.1, "calibration-fraction 0.1, but a station holds an image", "with a higher one"),
+        (None, "If calibration-fraction was 0", "fitted with calibration-fraction"),
+    ],
+)
+def test_the_advice_without_a_threshold_is_one_that_helps(
+    fraction: float | None,
+    said: str,
+    unsaid: str,
+    saved: Path,
+    parts: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Five images at five stations: `inspect` advised a calibration-fraction that was set."""
+    model = Path(shutil.copytree(saved, tmp_path / "model"))
+    facts = json.loads((model / "model.json").read_text())
+    facts |= {"thresholds": {}, "calibration": {}}
+    if fraction is not None:
+        facts["provenance"]["calibration_fraction"] = fraction
+    (model / "model.json").write_text(json.dumps(facts))
+    words = ["inspect", str(model), str(parts / "plate/test/good"), "--out", str(tmp_path / "out")]
+    assert run(words) == 2
+    line = " ".join(capsys.readouterr().err.split())
+    assert said in line
+    assert unsaid not in line
