@@ -40,7 +40,7 @@ class Outcome:
         Image scores: of held-out images, and of the test images that the station judged.
     without_bank : set of str
         Categories that no bank could judge at some station.
-    radius : float or None
+    radii : dict of bank to float
         Largest distance of a training patch from its bank, over all stations.
     seconds : dict of step to float
     device : str or None
@@ -63,7 +63,7 @@ class Outcome:
     counts: dict[str, EvaluationCounts] = field(default_factory=dict)
     station_scores: dict[str, dict[str, StationScores]] = field(default_factory=dict)
     without_bank: set[str] = field(default_factory=set)
-    radius: float | None = None
+    radii: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     device: str | None = None
     built: bool = False

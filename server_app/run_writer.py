@@ -99,7 +99,7 @@ def _conclude(record: RunRecord, outcome: Outcome) -> None:
     record.notices += _remarks(outcome)
     record.save_model(
         outcome.rows,
-        outcome.radius,
+        outcome.radii,
         _station_calibrations(outcome, rule),
         flower_run_id=record.flower_run_id,
         stations={p.name: p.rows_chosen for p in outcome.roster.all() if p.rows_chosen},

@@ -352,8 +352,8 @@ class FederatedCoreset(Strategy):
                     defective=tested.image_scores(1),
                 )
             outcome.without_bank.update(reply.without_bank)
-            if reply.radius:
-                outcome.radius = max([outcome.radius or 0.0, *reply.radius.values()])
+            for bank, radius in reply.radius.items():
+                outcome.radii[bank] = max(outcome.radii.get(bank, 0.0), radius)
         outcome.roster.require_quorum("scoring")
         self._done("score")
         return MetricRecord({"stations": scored})

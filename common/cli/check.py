@@ -9,10 +9,11 @@ import typer
 
 from common.check import CheckOptions, Finding, Report, check_folder
 from common.cli.console import console, styled
-from common.cli.shared import SetOption, make_settings, progress_bar
+from common.cli.shared import SetOption, make_settings, progress_bar, tell_unused
 from common.config import Settings
 from common.errors import InputError
 from common.paths import json_text
+from common.runs.honoured import require_used
 
 _OF_A_FOLDER: Final = frozenset(
     {"calibration-fraction", "dirichlet-alpha", "num-stations", "partition", "seed"}
@@ -67,6 +68,9 @@ def check(
     options = _options(changes or [], target_false_alarm_rate, calibration_fraction)
     unused = {text.partition("=")[0].strip() for text in changes or []} - _OF_A_FOLDER
     if station:
+        require_used("check --station", changes)
+        if not as_json:
+            tell_unused("check --station", options.settings, changes)
         code = _check_station(path or Path("station.toml"), options, as_json)
     elif path is None:
         raise InputError("give a data folder, or --station for the station file in this folder")

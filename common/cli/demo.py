@@ -13,9 +13,16 @@ from rich.table import Table
 
 from common.cli.console import console, styled
 from common.cli.runs import federate_with
-from common.cli.shared import SetOption, make_settings, progress_bar, settle_weights
+from common.cli.shared import (
+    SetOption,
+    make_settings,
+    progress_bar,
+    settle_weights,
+    tell_unused,
+)
 from common.data.layout import index_data
 from common.errors import InputError
+from common.runs.honoured import require_used
 
 IMAGES: Final = 12
 SIZE: Final = 96
@@ -40,9 +47,11 @@ def demo(
     from common.runs.baseline import run_baseline
 
     started = time.monotonic()
-    _clear(out)
     data = out / "data"
     settings = make_settings(changes, data_root=str(data), global_bank_size=2000).absolute()
+    require_used("demo", changes)
+    tell_unused("demo", settings, changes)
+    _clear(out)
     console.print(
         Panel(
             "Five stations of a car plant, six parts, images that stay at their station.\n\n"

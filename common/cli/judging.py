@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.table import Table
 
-from common.cli.console import console, styled
+from common.cli.console import console, note, styled
 from common.cli.shared import SetOption, changed, progress_bar, require_new
 from common.data.names import normal
 from common.errors import InputError, RunError
 from common.paths import json_text
+from common.runs.honoured import require_used
 
 if TYPE_CHECKING:
     from common.inspection.inspector import Inspector, Result
@@ -77,6 +78,10 @@ def inspect(
     if scores_only and (fail_on_anomaly or threshold is not None):
         raise InputError("--scores-only gives no verdicts: leave --threshold and --fail-on-anomaly")
 
+    own = changed(changes)
+    require_used("inspect", changes)
+
+    from common.evaluation.drift import STALE
     from common.inspection.images import find_images
     from common.inspection.inspector import Inspector
     from common.inspection.verdict import choose_rule, scores_alone
@@ -84,17 +89,19 @@ def inspect(
     from common.patchcore import PatchCore
 
     found = find_images(images or [], skip=out)
-    loaded = PatchCore.load(model, **changed(changes))
+    loaded = PatchCore.load(model, **own)
     rule = choose_rule(loaded, category, threshold, station)
     if scores_only:
         rule = scores_alone(rule)
     elif rule.threshold is None:
         raise InputError(
-            f"{model}: {rule.note}; give a score with --threshold, fit it again with more good "
-            "images or fewer stations, or ask for scores without verdicts with --scores-only"
+            f"{model}: {rule.note}. Or give a score with --threshold, or ask for scores without "
+            "verdicts with --scores-only"
         )
     shown = "none" if rule.threshold is None else f"{rule.threshold:.4g}"
     console.print(f"threshold {shown}, {rule.note}", highlight=False, soft_wrap=True)
+    if rule.stale:
+        note(STALE)
     inspector = Inspector(loaded, rule, out)
     tally = _Tally(single=watch is not None)
     if watch is not None:
@@ -214,7 +221,9 @@ def _print_drift(rule: Rule, scores: list[float]) -> None:
     from common.evaluation.drift import compare_with_calibration
 
     if scores and rule.calibration:
-        drift = compare_with_calibration(scores, rule.calibration, rule.threshold, all_good=False)
+        drift = compare_with_calibration(
+            scores, rule.calibration, rule.threshold, all_good=False, stale=rule.stale
+        )
         console.print(f"drift: {drift.sentence}", highlight=False, soft_wrap=True)
 
 
@@ -243,6 +252,8 @@ def show(
         "stations": {name: own.thresholds for name, own in saved.stations.items()},
         "coreset_projection": asdict(saved.selection) if saved.selection else None,
         "radius": saved.radius,
+        "radii": saved.radii,
+        "stale": list(saved.stale),
         "provenance": saved.provenance,
     }
     if as_json:
@@ -258,6 +269,8 @@ def show(
 
 def _description(facts: dict[str, Any], space: str) -> list[tuple[str, str]]:
     """The lines of `show`."""
+    from common.evaluation.drift import STALE
+
     origin = facts["provenance"]
     rows = ", ".join(f"{name} {count}" for name, count in facts["rows"].items())
     lines = [
@@ -266,7 +279,7 @@ def _description(facts: dict[str, Any], space: str) -> list[tuple[str, str]]:
         ("feature space", space),
         ("fingerprint", facts["fingerprint"]),
         ("coreset", _selection(facts["coreset_projection"])),
-        ("radius", "unknown" if facts["radius"] is None else f"{facts['radius']:.4g}"),
+        ("radius", _radii(facts["radii"])),
         ("image score", facts["image_score"]),
         ("made", f"{origin.get('created', 'unknown')} by {origin.get('method', 'unknown')}"),
     ]
@@ -285,6 +298,8 @@ def _description(facts: dict[str, Any], space: str) -> list[tuple[str, str]]:
         text = "none: no good images were held out"
         if own:
             text = f"{own['value']:.4g}. {own.get('note', '')}"
+            if category in facts["stale"]:
+                text += f". STALE: {STALE}"
         lines.append((f"threshold {category}", text))
         lines += [
             (
@@ -303,6 +318,13 @@ def _description(facts: dict[str, Any], space: str) -> list[tuple[str, str]]:
         for added in origin.get("added", [])
     ]
     return lines
+
+
+def _radii(radii: dict[str, float]) -> str:
+    """One number of a model with one bank, else each bank's."""
+    if len(radii) == 1:
+        return f"{next(iter(radii.values())):.4g}"
+    return ", ".join(f"{name} {own:.4g}" for name, own in sorted(radii.items())) or "unknown"
 
 
 def _selection(facts: dict[str, int] | None) -> str:
@@ -325,16 +347,27 @@ def add(
     rows: Annotated[
         int | None, typer.Option(help="Most rows to add; by default a tenth of the bank's.")
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Add images, too, that score above the threshold.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be added, and write nothing.")
+    ] = False,
     changes: SetOption = None,
 ) -> None:
     """Take new normal images into a model without a refit.
 
-    What they show counts as normal from now on. The old model is kept beside the new one.
+    What they show counts as normal from now on, so images that the model calls anomalous are
+    refused unless you say --yes. The old model is kept beside the new one, and the new one keeps
+    the names and contents' sha256 of what was added. Its threshold still holds what it promised;
+    drift is unknown until the model is calibrated again.
 
     Example: fedpatchcore add outputs/iid new_good_parts/ --category tank_screw
     """
     if out is not None:
         require_new(out)
+    own = changed(changes)
+    require_used("add", changes)
 
     from common.inspection.growth import add_images
     from common.inspection.images import find_images
@@ -348,9 +381,20 @@ def add(
             out=out,
             most_rows=rows,
             progress=lambda done, total: bar("adding", done, total),
-            changes=changed(changes),
+            changes=own,
+            suspicious=yes,
+            dry_run=dry_run,
         )
     _print_range(found)
+    if dry_run:
+        for one in growth.judged:
+            word, style = ("anomalous", "bold red") if one.anomalous else ("good", "green")
+            console.print(
+                styled(f"{word:9}", style),
+                f"{one.score:9.4f}  {_short(one.path)}",
+                highlight=False,
+                soft_wrap=True,
+            )
     console.print(f"bank {growth.bank}: {growth.sentence}", highlight=False, soft_wrap=True)
     if growth.folder is not None:
         console.print(f"Written: {growth.folder}", highlight=False, soft_wrap=True)

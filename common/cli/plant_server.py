@@ -11,8 +11,9 @@ from rich.table import Table
 
 from common.cli.console import console, styled
 from common.cli.plant_station import host_and_port
-from common.cli.shared import SetOption, make_settings
+from common.cli.shared import SetOption, make_settings, tell_unused
 from common.errors import FedPatchCoreError, InputError, RunError
+from common.runs.honoured import require_used
 
 KeysOption = Annotated[
     Path, typer.Option(metavar="DIR", help="Folder `server` that `fedpatchcore keys` made.")
@@ -133,6 +134,10 @@ def run(
     from common.plant.server.results import runs_folder
 
     settings = make_settings(changes)
+    served = settings.evaluation == "server"  # then the server judges images of its own
+    others = [text for text in changes or [] if not (served and text.startswith("data-root="))]
+    require_used("plant run", others)
+    tell_unused("plant run", settings, changes)
     plant = _plant(keys, superlink)
     submitted = ""
 

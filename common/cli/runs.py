@@ -20,11 +20,13 @@ from common.cli.shared import (
     progress_bar,
     require_run_folder,
     settle_weights,
+    tell_unused,
 )
 from common.config import Settings
 from common.data.layout import index_data
 from common.data.names import refusal
 from common.errors import InputError, RunError
+from common.runs.honoured import require_used
 
 DataArgument = Annotated[Path, typer.Argument(help="Data folder, AutoVI or MVTec layout.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run.")]
@@ -41,6 +43,8 @@ def baseline(data: DataArgument, out: OutOption, changes: SetOption = None) -> N
     settings = make_settings(
         changes, data_root=str(data), output_dir=str(out), bank_scope="category"
     )
+    require_used("baseline", changes)
+    tell_unused("baseline", settings, changes)
     index = index_data(data)
     settings = settle_weights(settings, index.synthetic)
 
@@ -75,6 +79,12 @@ def federate(
     require_run_folder(out)
     own = {"partition": partition} if partition else {}
     settings = make_settings(changes, data_root=str(data), output_dir=str(out), **own)
+    require_used("federate", changes)
+    if partition not in (None, settings.partition):
+        raise InputError(
+            f"--partition {partition} and --set partition={settings.partition}: give one of them"
+        )
+    tell_unused("federate", settings, changes)
     federate_with(settings)
     print_run(Path(settings.output_dir))
 
@@ -140,6 +150,8 @@ def evaluate(
         raise InputError("--export-maps writes a model's maps; --maps brings maps: use one of them")
     if maps is not None and station is not None:
         raise InputError("--station picks a model's threshold; --maps brings maps and no model")
+    own = changed(changes)
+    require_used("evaluate --maps" if maps else "evaluate", changes)
     index = open_data(paths[-1])
 
     from common.evaluation import read_kinds
@@ -149,7 +161,7 @@ def evaluate(
         method=method,
         export_maps=export_maps,
         station=station,
-        changes=changed(changes),
+        changes=own,
         kinds=read_kinds(kinds) if kinds else None,
     )
     work = evaluate_model if maps is None else evaluate_maps
@@ -181,7 +193,7 @@ def print_run(folder: Path) -> None:
         console.print(_stations_table(folder, run))
     missed = run.get("unevaluated") or []
     for what in missed:
-        console.print(f"[bold red]Not evaluated:[/] {what}", highlight=False)
+        console.print(styled("Not evaluated:", "bold red"), what, soft_wrap=True)
     for notice in run["notices"]:
         note(notice)
     console.print(f"Written: {folder} (report: {folder / 'report.html'})", highlight=False)

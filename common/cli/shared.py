@@ -23,6 +23,7 @@ from common.data.layout import DataIndex, index_data
 from common.errors import InputError
 from common.patchcore.names import check_names
 from common.paths import given_path
+from common.runs.honoured import unused
 
 FETCH_SECONDS = 300.0
 _HEADLINE = ("AUC-sPRO\n@0.05", "AUC-sPRO\n@0.3", "pixel\nAUROC", "image\nAUROC", "image\nAP")
@@ -72,6 +73,12 @@ def _whole(value: Any) -> Any:
     if isinstance(value, Path):
         return given_path(value)
     return [_whole(one) for one in value] if isinstance(value, list) else value
+
+
+def tell_unused(kind: str, settings: Settings, assignments: list[str] | None) -> None:
+    """Say which of the given settings change nothing in this run."""
+    for sentence in unused(kind, settings, assignments):
+        note(sentence)
 
 
 def open_data(data: Path, workers: int = 4) -> DataIndex:

@@ -199,6 +199,7 @@ def conclude(
     *,
     stations: Mapping[str, StationScores] | None = None,
     kinds: Mapping[str, str] | None = None,
+    stale: bool = False,
 ) -> CategoryResult:
     """Metrics, threshold and drift of one category.
 
@@ -214,10 +215,12 @@ def conclude(
         To compare each of them with the others.
     kinds : mapping of defect type to kind, optional
         For defect types that are not AutoVI's.
+    stale : bool
+        Whether the bank has grown since the threshold in use was calibrated.
     """
     result = evaluation.compute(kinds=kinds)
     scores = None if held_out is None else sorted(held_out)
     threshold = calibrate_threshold(scores or (), rule) if isinstance(rule, float) else rule
     good = result.image_scores[result.image_labels == 0].tolist()
-    report = report_calibration(threshold, scores or (), good, stations)
+    report = report_calibration(threshold, scores or (), good, stations, stale=stale)
     return CategoryResult(category, result, scores, threshold, report)

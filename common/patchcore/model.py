@@ -116,15 +116,21 @@ class PatchCore:
         self.stations: dict[str, StationCalibration] = {}
         self.categories: tuple[str, ...] = ()
         self.selection: Distances | None = None
-        self.radius: float | None = None
+        self.radii: dict[str, float] = {}
+        self.stale: tuple[str, ...] = ()
+        self.uncalibrated = ""
         self.provenance: dict[str, Any] = {}
-        self._radii: dict[str, float] = {}
         self._search: dict[str, MemoryBank] = {}
 
     @property
     def space(self) -> FeatureSpace:
         """The feature space of the banks."""
         return self.extractor.space
+
+    @property
+    def radius(self) -> float | None:
+        """The largest radius of all banks: how far any training patch lies from its own."""
+        return max(self.radii.values(), default=None)
 
     @property
     def storage_dtype(self) -> np.dtype[Any]:
@@ -189,8 +195,7 @@ class PatchCore:
         self.selection = Distances(self.settings.coreset_projection, self.settings.seed)
         local = self._local_bank(images, self.selection, progress)
         self.set_bank(name, settle(local.rows, self.settings.wire_dtype))
-        self._radii[name] = float(local.radii[-1])
-        self.radius = max(self._radii.values())
+        self.radii[name] = float(local.radii[-1])
         if category is not None and category not in self.categories:
             self.categories = (*self.categories, category)
         return self
@@ -244,12 +249,11 @@ class PatchCore:
 
     def drop_bank(self, name: str) -> None:
         """Forget a bank, if there is one: its rows, its category and its radius."""
-        for kept in (self.banks, self._search, self._radii):
+        for kept in (self.banks, self._search, self.radii):
             kept.pop(name, None)
         self.categories = tuple(
             category for category in self.categories if bank_of(category) != name
         )
-        self.radius = max(self._radii.values(), default=None)
 
     def can_judge(self, category: str) -> bool:
         """Whether a bank is there for images of a category."""
@@ -449,7 +453,8 @@ class PatchCore:
             calibration=self.calibration,
             stations=self.stations,
             selection=self.selection,
-            radius=self.radius,
+            radii=self.radii,
+            stale=self.stale,
             weights_source=self.settings.absolute().weights,
             provenance=self.provenance,
         ).save(Path(folder))
@@ -540,10 +545,15 @@ class PatchCore:
                     f"space {model.extractor.feature_dim}; the files do not belong together"
                 )
             model.set_bank(name, rows)
-            if saved.radius is not None:
-                model._radii[name] = saved.radius
-        model.thresholds, model.categories = dict(saved.thresholds), saved.categories
-        model.calibration, model.stations = dict(saved.calibration), dict(saved.stations)
-        model.selection = saved.selection
-        model.radius, model.provenance = saved.radius, dict(saved.provenance)
+        model.categories, model.selection = saved.categories, saved.selection
+        model.radii, model.provenance = dict(saved.radii), dict(saved.provenance)
+        if settings.image_score != saved.image_score:
+            # A threshold is a score of one kind: it says nothing about scores of another.
+            model.uncalibrated = (
+                f"its thresholds are for image-score {saved.image_score}, not for "
+                f"{settings.image_score}"
+            )
+            return model
+        model.thresholds, model.calibration = dict(saved.thresholds), dict(saved.calibration)
+        model.stations, model.stale = dict(saved.stations), saved.stale
         return model

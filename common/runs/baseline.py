@@ -106,7 +106,7 @@ def run_baseline(
         result.summary[category]["seconds"] = round(time.monotonic() - began, 3)
     record.training_summary, record.device = result.summary, model.extractor.computed_by
     if record.evaluated:
-        record.save_model(dict(model.banks), model.radius)
+        record.save_model(dict(model.banks), model.radii)
     else:
         record.status, record.error = "failed", "; ".join(record.notices)
     write_run(record, out)

@@ -22,6 +22,7 @@ from common.evaluation import (
     read_map,
     read_scale,
 )
+from common.evaluation.drift import STALE
 from common.evaluation.judge import Judged, Watcher, conclude, evaluate_predictions, judge
 from common.patchcore import PatchCore, Prediction
 from common.patchcore.station_threshold import choose_threshold, unknown_station
@@ -86,6 +87,10 @@ def evaluate_model(
         setting contradicts it.
     """
     model = PatchCore.load(folder, **(options.changes or {}))
+    if options.station is not None and model.uncalibrated:
+        raise InputError(
+            f"--station {options.station}: {model.uncalibrated}; leave one of them out"
+        )
     if options.station is not None and options.station not in model.stations:
         raise InputError(unknown_station(options.station, model.stations))
     record = RunRecord(
@@ -97,6 +102,8 @@ def evaluate_model(
         tell_drift=True,
     )
     record.notices += image_remarks(index.select("test"))
+    if model.uncalibrated:
+        record.notices.append(f"judged without a threshold: {model.uncalibrated}")
     steps = Steps(record, index, on_progress)
     for category in index.categories:
         if not model.can_judge(category):
@@ -109,8 +116,16 @@ def evaluate_model(
             model.thresholds, model.calibration, model.stations, category, options.station
         )
         threshold = Threshold(**found.facts) if found.facts else None
+        stale = category in model.stale
+        if stale:
+            record.notices.append(f"{category}: {STALE}")
         concluded = conclude(
-            category, judged.evaluation, found.calibration, threshold, kinds=options.kinds
+            category,
+            judged.evaluation,
+            found.calibration,
+            threshold,
+            kinds=options.kinds,
+            stale=stale,
         )
         record.keep(concluded, judged.faults)
         if options.station is not None:

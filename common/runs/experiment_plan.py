@@ -15,6 +15,7 @@ from common.data.partition import PARTITIONS
 from common.data.strict_yaml import read_yaml
 from common.errors import InputError
 from common.patchcore.names import check_names
+from common.runs.honoured import unused_by_methods
 
 METHODS: Final = ("centralized", "local", "federated")
 _KEYS: Final = (
@@ -170,6 +171,7 @@ def read_plan(path: Path) -> ExperimentPlan:
         methods = tuple(map(str, _list(content, "methods", list(METHODS))))
         for method in methods:
             _one_of("methods", method, METHODS)
+        unused_by_methods(methods, map(str, content.get("settings") or {}))
         # Settings and tables know what a scope, an aggregation and a seed may be.
         for key, values in (("bank_scope", scopes), ("aggregation", aggregations), ("seed", seeds)):
             for value in values:

@@ -179,14 +179,14 @@ class RunRecord:
     def save_model(
         self,
         banks: dict[str, NDArray[Any]],
-        radius: float | None,
+        radii: Mapping[str, float],
         calibrations: dict[str, StationCalibration] | None = None,
         **provenance: Any,
     ) -> None:
         """Make the model that the run leaves: its banks, with the thresholds of what was kept."""
         if self.space is None:
             return
-        self.bank = BankFacts.of(banks, radius)
+        self.bank = BankFacts.of(banks, max(radii.values(), default=None))
         self.model = SavedModel(
             banks=banks,
             space=self.space,
@@ -197,12 +197,13 @@ class RunRecord:
             calibration={one.category: list(one.held_out or ()) for one in self.evaluated},
             stations=calibrations or {},
             selection=Distances(self.settings.coreset_projection, self.settings.seed),
-            radius=radius,
+            radii={name: radii[name] for name in banks if name in radii},
             weights_source="" if self.hide_paths else self.settings.absolute().weights,
             provenance={
                 "method": self.method,
                 "created": self.started.isoformat(timespec="seconds"),
                 "synthetic_data": bool(self.synthetic),
+                "calibration_fraction": self.settings.calibration_fraction,
                 **provenance,
             },
         )

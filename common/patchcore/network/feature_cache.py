@@ -67,7 +67,7 @@ class FeatureCache:
         self.skipped = 0
         for path, _, changed in _listed(folder.glob("*/*.partial")):
             if time.time() - changed > _ABANDONED_SECONDS:
-                path.unlink(missing_ok=True)
+                _removed(path)
         self._size = self._count()
 
     def key(self, content: str, fingerprint: str, producer: str, dtype: DTypeLike) -> str:
@@ -107,10 +107,10 @@ class FeatureCache:
         partial = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.partial")
         with self._lock:
             self._whole.discard(key)
-            if not self._make_room(features.nbytes + _HEADER_BYTES + _TRAILER.size, spare):
-                self.skipped += 1
-                return
             try:
+                if not self._make_room(features.nbytes + _HEADER_BYTES + _TRAILER.size, spare):
+                    self.skipped += 1
+                    return
                 path.parent.mkdir(parents=True, exist_ok=True)
                 replaced = path.stat().st_size if path.exists() else 0
                 with partial.open("wb") as file:
@@ -120,7 +120,8 @@ class FeatureCache:
                 partial.replace(path)
                 self._size += path.stat().st_size - replaced
             except OSError:
-                # A full disk costs time later, never the run now.
+                # A full disk, or a folder that is lost or another user's, costs time later, never
+                # the run now.
                 with contextlib.suppress(OSError):
                     partial.unlink(missing_ok=True)
                 self.skipped += 1
@@ -147,8 +148,8 @@ class FeatureCache:
                 continue
             if fits():
                 break
-            path.unlink(missing_ok=True)
-            self._size -= size
+            if _removed(path):
+                self._size -= size
         return fits()
 
     def _count(self) -> int:
@@ -187,11 +188,20 @@ def _is_whole(path: Path) -> bool:
     return bool(mark == _MARK and checksum == zlib.crc32(content[: -_TRAILER.size].data))
 
 
+def _removed(path: Path) -> bool:
+    """Remove an entry; one of another user's stays, and is counted."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
+
+
 def _listed(paths: Iterable[Path]) -> list[tuple[Path, int, float]]:
-    """Path, bytes and time of last use, without what another process has just removed."""
+    """Path, bytes and time of last use, without what was just removed or may not be looked at."""
     listed = []
     for path in paths:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             facts = path.stat()
             listed.append((path, facts.st_size, facts.st_mtime))
     return listed

@@ -37,7 +37,7 @@ def test_local_is_each_station_by_itself(scope: str, index: DataIndex, tmp_path:
             mine = [one.path for one in bank if scope == "shared" or one.category == name]
             model.fit(mine)
             test = [one for one in own if one.split == "test" and one.category == name]
-            judge(model, index, name, test, (), evaluations[name])
+            judge(model, index, name, test, (), lambda name=name: evaluations[name])
             later = [one.path for one in held_out if one.category == name]
             held_out_scores[name] += [p.score for p in model.predict(later)]
     for name, evaluation in evaluations.items():

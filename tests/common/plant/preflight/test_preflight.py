@@ -150,7 +150,7 @@ def test_missing_weights_are_told_with_their_place(
 def test_weight_files_that_are_not_the_backbones(tmp_path: Path) -> None:
     file = station(tmp_path, tmp_path)
     (tmp_path / "w.pth").write_bytes(b"no weights")
-    for name, expected in (("none.pth", "no such file"), ("w.pth", "not readable as weights")):
+    for name, expected in (("none.pth", "no such file"), ("w.pth", "is a text file")):
         report = empty(tmp_path)
         source = str(tmp_path / name)
         assert check_weights(file, SMALL.with_(weights=source), False, report) is None
