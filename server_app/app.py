@@ -11,7 +11,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.superlink.grid import HttpGrid
 
 from common.config import Settings
-from common.errors import FedPatchCoreError
+from common.errors import reason
 from server_app.careful_grid import CarefulGrid, be_patient
 from server_app.registry import read_registry
 from server_app.run_writer import write_outcome
@@ -34,7 +34,7 @@ def main(grid: Grid, context: Context) -> None:
         _run(grid, context)
     except Exception as error:
         # One line: a simulation's log is read line by line for the reason.
-        log(logging.ERROR, "%s failed: %s", LOG_PREFIX, " ".join(_reason(error).split()))
+        log(logging.ERROR, "%s failed: %s", LOG_PREFIX, " ".join(reason(error).split()))
         raise
 
 
@@ -69,14 +69,9 @@ def _run(grid: Grid, context: Context) -> None:
         run_id=context.run_id,
         started=started,
         deployed=deployed,
-        error=None if failure is None else _reason(failure),
+        error=None if failure is None else reason(failure),
     )
     log(logging.INFO, "%s %s", LOG_PREFIX, outcome.roster.summary())
     log(logging.INFO, "%s written: %s", LOG_PREFIX, folder)
     if failure is not None:
         raise failure
-
-
-def _reason(error: Exception) -> str:
-    known = isinstance(error, FedPatchCoreError)
-    return str(error) if known else f"{type(error).__name__}: {error}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from common.cli.shared import console, open_data, require_new
+from common.cli.shared import at_work, console, open_data, usable_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,12 +24,13 @@ def explore(
 
     Example: fedpatchcore explore data/autovi --out outputs/explore
     """
-    require_new(out)
+    out = usable_out(out)
     index = open_data(data)
 
     from common.analysis.exploration import explore_data
 
-    found = explore_data(index, out, num_stations=stations, seed=seed)
+    with at_work():
+        found = explore_data(index, out, num_stations=stations, seed=seed)
     what = "SYNTHETIC data, " if index.synthetic else ""
     counts, sizes = found.tables["statistics"], found.tables["sizes"].reset_index()
     counts = counts.assign(

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from common.cli.plant_station import host_and_port
-from common.cli.shared import SetOption, console, make_settings, plain
+from common.cli.shared import SetOption, at_work, console, make_settings, plain, usable_out
 from common.errors import FedPatchCoreError, InputError, RunError
 
 KeysOption = Annotated[
@@ -176,7 +176,9 @@ def result(
     from common.cli.runs import print_run
     from common.plant.server.results import fetch_result, result_failed, runs_folder
 
-    folder = fetch_result(run_id, out, runs_folder(runs))
+    out = usable_out(out, whole=True)
+    with at_work():
+        folder = fetch_result(run_id, out, runs_folder(runs))
     print_run(folder)
     failure = result_failed(folder)
     if failure is not None:

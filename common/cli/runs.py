@@ -11,6 +11,7 @@ from rich.table import Table
 
 from common.cli.shared import (
     SetOption,
+    at_work,
     changed,
     console,
     make_settings,
@@ -18,12 +19,13 @@ from common.cli.shared import (
     open_data,
     print_missing,
     progress_bar,
-    require_new,
     settle_weights,
+    usable_out,
 )
 from common.config import Settings
 from common.data.layout import index_data
 from common.errors import InputError, RunError
+from common.paths import cache_folder
 
 DataArgument = Annotated[Path, typer.Argument(help="Data folder, AutoVI or MVTec layout.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run.")]
@@ -36,7 +38,7 @@ def baseline(data: DataArgument, out: OutOption, changes: SetOption = None) -> N
 
     Example: fedpatchcore baseline data/autovi --out outputs/centralized
     """
-    require_new(out)
+    out = usable_out(out, whole=True)
     settings = make_settings(
         changes, data_root=str(data), output_dir=str(out), bank_scope="category"
     )
@@ -45,7 +47,7 @@ def baseline(data: DataArgument, out: OutOption, changes: SetOption = None) -> N
 
     from common.runs.baseline import run_baseline
 
-    with progress_bar("baseline") as show:
+    with at_work(), progress_bar("baseline") as show:
         result = run_baseline(
             settings,
             index,
@@ -71,7 +73,7 @@ def federate(
 
     Example: fedpatchcore federate data/autovi --out outputs/iid --partition iid --set seed=7
     """
-    require_new(out)
+    out = usable_out(out, whole=True)
     own = {"partition": partition} if partition else {}
     settings = make_settings(changes, data_root=str(data), output_dir=str(out), **own)
     federate_with(settings)
@@ -92,7 +94,8 @@ def federate_with(settings: Settings) -> None:
         settings.dirichlet_alpha,
     )
     settings = settle_weights(settings, index.synthetic)
-    with console.status("starting Flower ...") as status:
+    cache_folder("simulation")
+    with at_work(), console.status("starting Flower ...") as status:
 
         def on_step(text: str) -> None:
             console.print(f"  {text}", style="dim", highlight=False)
@@ -128,7 +131,7 @@ def evaluate(
 
     Example: fedpatchcore evaluate --maps maps/ data/autovi --out outputs/theirs --method theirs
     """
-    require_new(out)
+    out = usable_out(out, whole=True)
     expected = 1 if maps else 2
     if len(paths) != expected:
         words = "one folder, DATA (with --maps)" if maps else "two folders, MODEL and DATA"
@@ -142,6 +145,8 @@ def evaluate(
     from common.evaluation import read_kinds
     from common.runs.evaluate import EvaluateOptions, evaluate_maps, evaluate_model
 
+    if export_maps is not None:
+        export_maps = usable_out(export_maps)
     options = EvaluateOptions(
         method=method,
         export_maps=export_maps,
@@ -149,7 +154,7 @@ def evaluate(
         changes=changed(changes),
         kinds=read_kinds(kinds) if kinds else None,
     )
-    with progress_bar("evaluating") as show:
+    with at_work(), progress_bar("evaluating") as show:
         if maps is not None:
             evaluate_maps(maps, index, out, options, show)
         else:

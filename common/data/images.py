@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import struct
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from common.errors import UnreadableImageError
+from common.errors import UnreadableImageError, explained
 
 IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 _EXIF_ORIENTATION: Final = 0x0112
@@ -154,6 +155,9 @@ def _orientation(image: Image.Image) -> int:
 
 def unreadable(path: Path, error: Exception) -> UnreadableImageError:
     """Say what is wrong with an image file and what to do."""
+    if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.EISDIR):
+        error.filename = str(path)
+        return UnreadableImageError(explained(error))
     if not path.exists():
         found = "no such file (or a broken link)"
     elif path.is_dir():
@@ -162,8 +166,6 @@ def unreadable(path: Path, error: Exception) -> UnreadableImageError:
         found = "an empty file"
     elif isinstance(error, UnidentifiedImageError):
         found = "a file that is not an image"
-    elif isinstance(error, PermissionError):
-        found = "a file that may not be read (permissions)"
     elif isinstance(error, ValueError):
         found = f"an image that cannot be used ({error})"
     else:

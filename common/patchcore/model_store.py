@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from common.errors import InputError
 from common.patchcore.local_bank import Distances
@@ -24,6 +24,7 @@ from common.patchcore.model_folder import (
     sync_folder,
 )
 from common.patchcore.network.feature_space import FeatureSpace
+from common.system.files import write_whole
 
 SHARED: Final = "shared"
 """Name of the only bank in scope `shared`; in scope `category` banks are named by category."""
@@ -104,27 +105,22 @@ class SavedModel:
         Raises
         ------
         InputError
-            If `folder` exists and is not a model folder, or cannot be written.
+            If `folder` exists and is not a model folder.
+        OSError
+            If the system refuses; the old model is where it was.
         """
         folder = folder.expanduser().resolve()
         if folder.is_file():
             raise InputError(f"{folder}: a file; give a folder for the model")
         if folder.exists() and any(folder.iterdir()) and not (folder / FACTS).is_file():
             raise InputError(f"{folder}: holds other files than a model; give another folder")
-        try:
-            self._write(folder)
-        except OSError as error:
-            raise InputError(f"{folder}: the model could not be written ({error})") from error
-
-    def _write(self, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = folder.with_name(folder.name + ".partial")
         remove_model(building)
         building.mkdir()
-        save_file(
-            {name: np.ascontiguousarray(rows) for name, rows in self.banks.items()},
-            building / ROWS,
-        )
+        # Not `save_file`: its file is nobody else's to read, whatever the umask says.
+        rows = save({name: np.ascontiguousarray(rows) for name, rows in self.banks.items()})
+        write_whole(building / ROWS, rows)
         facts = {
             "format": FORMAT,
             "scope": self.scope,
@@ -143,7 +139,7 @@ class SavedModel:
             "provenance": self.provenance,
         }
         text = json.dumps(facts, indent=2, allow_nan=False)
-        (building / FACTS).write_text(text + "\n", encoding="utf-8")
+        write_whole(building / FACTS, text + "\n")
         for name in (ROWS, FACTS):
             sync_file(building / name)
         sync_folder(building)
@@ -157,6 +153,8 @@ class SavedModel:
         ------
         InputError
             If a file is missing or damaged, or the two do not belong together.
+        OSError
+            If the system refuses to show it, as it does with another user's.
         """
         found = find_model(folder)
         if found is None:
@@ -186,17 +184,16 @@ class SavedModel:
                 weights_source=str(facts["weights_source"]),
                 provenance=dict(facts["provenance"]),
             )
+        except FileNotFoundError as error:
+            raise _damaged(folder, error) from error
         except (
-            OSError,
             ValueError,
             LookupError,
             TypeError,
             AttributeError,
             SafetensorError,
         ) as error:
-            raise InputError(
-                f"{folder}: damaged model ({type(error).__name__}: {error}); restore or train anew"
-            ) from error
+            raise _damaged(folder, error) from error
         for name, rows in model.banks.items():
             if rows.shape != shapes[name] or rows.dtype not in (np.float16, np.float32):
                 raise InputError(
@@ -206,6 +203,12 @@ class SavedModel:
             if len(rows) == 0 or not np.isfinite(rows).all():
                 raise InputError(f"{folder}/bank.safetensors: bank {name!r} is empty or not finite")
         return model
+
+
+def _damaged(folder: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{folder}: damaged model ({type(error).__name__}: {error}); restore or train anew"
+    )
 
 
 def _read_scores(facts: dict[str, list[float]]) -> dict[str, list[float]]:

@@ -13,13 +13,13 @@ from common.config import Settings
 from common.data.holdout import split_holdout
 from common.data.layout import DataIndex, Sample
 from common.data.partition import make_partition
-from common.errors import FedPatchCoreError, InputError
+from common.errors import InputError, reason
 from common.evaluation import ExactEvaluation, calibrate_threshold, report_calibration
 from common.evaluation.judge import evaluate_samples
 from common.patchcore import PatchCore, Prediction
 from common.patchcore.model_store import SHARED, SavedModel
 from common.patchcore.network.feature_cache import FeatureCache
-from common.paths import cache_root
+from common.paths import cache_folder
 from common.runs.output import CategoryResult, RunRecord, threshold_facts, write_run
 
 METHOD: Final = "centralized"
@@ -79,7 +79,7 @@ def run_baseline(
     would hold out, so that a comparison differs in the federation alone.
     """
     started = datetime.now(UTC)
-    cache = FeatureCache(cache_root() / "simulation" / "features", CACHE_BYTES)
+    cache = FeatureCache(cache_folder("simulation", "features"), CACHE_BYTES)
     model = PatchCore(settings, cache=cache)
     bank_samples, held_out = centralized_holdout(index, settings)
     record = RunRecord(settings, METHOD, started, synthetic=index.synthetic, space=model.space)
@@ -155,10 +155,8 @@ class _Work:
         except Exception as error:
             self.result.errors[category] = error
             self.model.banks.pop(category, None)
-            known = isinstance(error, FedPatchCoreError)
-            reason = str(error) if known else f"{type(error).__name__}: {error}"
-            facts = {"status": "failed", "error": reason}
-            self.result.record.notices.append(f"{category} failed: {reason}")
+            facts = {"status": "failed", "error": reason(error)}
+            self.result.record.notices.append(f"{category} failed: {reason(error)}")
         facts["seconds"] = round(time.monotonic() - started, 3)
         self.result.summary[category] = facts
 

@@ -17,13 +17,14 @@ from typing import Any, Final, Protocol
 from common.analysis.report import write_report
 from common.config import Settings
 from common.data.layout import DataIndex
-from common.errors import FedPatchCoreError, InputError, RunError
+from common.errors import InputError, RunError, reason
 from common.runs.baseline import run_baseline
 from common.runs.experiment_plan import PlannedRun
 from common.runs.gallery import best_and_worst
 from common.runs.local import run_local
 from common.runs.output import RunRecord, write_run
 from common.runs.simulation import run_simulation
+from common.system.files import write_whole
 
 RUNS_FOLDER: Final = "runs"
 SUMMARY_FILE: Final = "experiment.json"
@@ -204,8 +205,7 @@ def _attempt(run: PlannedRun, index: DataIndex, folder: Path, listener: Listener
     try:
         _execute(run.kind, run.settings.with_(output_dir=str(folder)), index, folder, listener)
     except Exception as problem:
-        known = isinstance(problem, FedPatchCoreError)
-        error = str(problem) if known else f"{type(problem).__name__}: {problem}"
+        error = reason(problem)
         if not _written_since(folder, begun):
             # Else the report would show an earlier run with other settings in its place.
             failed = run.settings.with_(output_dir=str(folder))
@@ -265,9 +265,7 @@ def _write_summary(out: Path, planned: Sequence[PlannedRun], outcomes: dict[str,
                 "error": found.error if found else None,
             }
         )
-    partial = out / f".{SUMMARY_FILE}.partial"
-    partial.write_text(json.dumps({"runs": runs}, indent=2) + "\n", encoding="utf-8")
-    partial.replace(out / SUMMARY_FILE)
+    write_whole(out / SUMMARY_FILE, json.dumps({"runs": runs}, indent=2) + "\n")
 
 
 @contextlib.contextmanager

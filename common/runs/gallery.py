@@ -21,7 +21,7 @@ from common.data.layout import DataIndex, Sample
 from common.patchcore import PatchCore
 from common.patchcore.model_store import SHARED
 from common.patchcore.network.feature_cache import FeatureCache
-from common.paths import cache_root
+from common.paths import cache_folder
 from common.runs.baseline import CACHE_BYTES
 
 LOOKED_AT: Final = 40
@@ -80,7 +80,7 @@ def best_and_worst(
     Each image is judged from the shared feature cache; maps of the chosen cases alone are kept.
     """
     run = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
-    cache = FeatureCache(cache_root() / "simulation" / "features", CACHE_BYTES)
+    cache = FeatureCache(cache_folder("simulation", "features"), CACHE_BYTES)
     model = PatchCore.load(run_dir, cache=cache, device=run["settings"]["device"])
     cases = [
         case

@@ -18,7 +18,7 @@ from common.evaluation.judge import evaluate_samples
 from common.patchcore import FeatureExtractor, PatchCore
 from common.patchcore.model_store import SHARED
 from common.patchcore.network.feature_cache import FeatureCache
-from common.paths import cache_root
+from common.paths import cache_folder
 from common.runs.baseline import CACHE_BYTES, Listener
 from common.runs.output import CategoryResult, RunRecord, write_run
 
@@ -100,7 +100,7 @@ def run_local(
         settings.dirichlet_alpha,
     )
     extractor = FeatureExtractor.from_settings(settings)
-    cache = FeatureCache(cache_root() / "simulation" / "features", CACHE_BYTES)
+    cache = FeatureCache(cache_folder("simulation", "features"), CACHE_BYTES)
     record = LocalRecord(
         settings, METHOD, started, synthetic=index.synthetic, space=extractor.space
     )

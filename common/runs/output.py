@@ -17,6 +17,7 @@ from typing import Any, Final
 from common import __version__
 from common.analysis.report import write_report, write_run_plots
 from common.config import Settings
+from common.errors import reason
 from common.evaluation import (
     CalibrationReport,
     Threshold,
@@ -28,6 +29,7 @@ from common.evaluation import (
 from common.evaluation.result import EvaluationResult
 from common.patchcore.model_store import SavedModel
 from common.patchcore.network.feature_space import FeatureSpace
+from common.system.files import write_whole
 
 FORMAT: Final = 1
 _PATH_KEYS: Final = ("data-root", "output-dir")
@@ -182,7 +184,7 @@ def write_run(record: RunRecord, out: Path) -> Path:
         write_report([building], building / "report.html")
     except Exception as error:  # pictures must never cost the run that they show
         record.notices.append(
-            f"plots or report failed ({type(error).__name__}: {error}); the run itself is whole, "
+            f"plots or report failed ({reason(error)}); the run itself is whole, "
             "`fedpatchcore report` writes them again"
         )
     record.seconds["write"] = time.monotonic() - started
@@ -243,4 +245,4 @@ def _bank_facts(model: SavedModel | None) -> dict[str, Any] | None:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_whole(path, text + "\n")

@@ -9,8 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
+
+from common.system.ending import undone
 
 # Jupyter sets these for everything below it; coloured JSON is no JSON.
 _FORCED_COLOR: Final = frozenset({"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS"})
@@ -47,6 +50,8 @@ def flower_environment(home: Path) -> dict[str, str]:
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "PYTHONUNBUFFERED": "1",
+        # It prints more than an ASCII terminal can show, and we read it.
+        "PYTHONIOENCODING": "utf-8",
         **{name: _without_proxy(os.environ.get(name)) for name in ("no_proxy", "NO_PROXY")},
     }
 
@@ -79,6 +84,39 @@ def children_of(pid: int) -> set[int]:
             if int(parent) == pid:
                 found.add(int(path.parent.name))
     return found
+
+
+@contextlib.contextmanager
+def session(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process that leads a session of its own, which ends with the block or with us.
+
+    Parameters
+    ----------
+    command : sequence of str
+    environment : mapping
+    folder : Path
+        Its working directory.
+    log : Path
+        Gets what it prints.
+    """
+
+    def start() -> subprocess.Popen[bytes]:
+        with log.open("wb") as file:
+            return subprocess.Popen(
+                command,
+                env=environment,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+                preexec_fn=end_with_parent,
+            )
+
+    with undone(start, stop_session) as process:
+        yield process
 
 
 def stop_session(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:

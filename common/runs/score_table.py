@@ -10,7 +10,7 @@ import pandas as pd
 from common.data.layout import DataIndex, Sample
 from common.patchcore import PatchCore
 from common.patchcore.network.feature_cache import FeatureCache
-from common.paths import cache_root
+from common.paths import cache_folder
 from common.runs.baseline import CACHE_BYTES
 
 
@@ -49,7 +49,7 @@ def score_table(runs: Mapping[str, Path], index: DataIndex, per_type: int = 1) -
     InputError
         If a folder holds no model or its weights are not on this machine.
     """
-    cache = FeatureCache(cache_root() / "simulation" / "features", CACHE_BYTES)
+    cache = FeatureCache(cache_folder("simulation", "features"), CACHE_BYTES)
     samples = [one for name in index.categories for one in first_test_images(index, name, per_type)]
     keys = [(one.category, one.defect_type, one.path.name) for one in samples]
     table = pd.DataFrame(

@@ -1,0 +1,20 @@
+"""The command's entry: the signals first, then the imports, which take a second."""
+
+from __future__ import annotations
+
+import sys
+
+from common.system.ending import begin
+
+
+def main() -> None:
+    """Run the command in this process, which is its own."""
+    begin()
+    if sys.platform == "win32":
+        sys.exit(
+            "fedpatchcore: runs on Linux and macOS, as Flower's simulation does; on Windows run it "
+            "in WSL 2 (`wsl --install`) or in a Linux container"
+        )
+    from common.cli.main import main as run
+
+    run()
