@@ -1,15 +1,16 @@
-"""The command's entry: the signals first, then the imports, which take a second."""
+"""The command's entry: the signals before all else, then the imports, which take a second."""
 
 from __future__ import annotations
 
-import sys
+from common.system.signals import begin
 
-from common.system.ending import begin
+begin()  # on import: whoever imports this is the command
 
 
 def main() -> None:
     """Run the command in this process, which is its own."""
-    begin()
+    import sys
+
     if sys.platform == "win32":
         sys.exit(
             "fedpatchcore: runs on Linux and macOS, as Flower's simulation does; on Windows run it "

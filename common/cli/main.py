@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -26,8 +27,9 @@ from common.cli import (
 )
 from common.cli.shared import at_work, console, plain, usable_out
 from common.errors import FedPatchCoreError, explained, reason, refused
-from common.paths import expanded
-from common.system.ending import INTERRUPTED, begin, finish, was_interrupted
+from common.paths import cache_root, expanded
+from common.system.ending import finish
+from common.system.signals import INTERRUPTED, begin, was_interrupted
 from common.system.streams import output_failure, prepare_streams
 
 DEBUG_VARIABLE = "FEDPATCHCORE_DEBUG"
@@ -100,11 +102,21 @@ def main() -> None:
     """Run the command line; errors end as one line and exit code 1 or 2, never as a traceback."""
     begin()
     prepare_streams()
+    _keep_torch_out_of_the_temporary_directory()
     code = run(sys.argv[1:])
     failure = output_failure()
     if failure is not None:
         _say(explained(failure))
     finish(code or int(failure is not None))
+
+
+def _keep_torch_out_of_the_temporary_directory() -> None:
+    """Torch makes a folder for compiled code there when it is imported, and leaves it."""
+    with contextlib.suppress(FedPatchCoreError, OSError):
+        cache = cache_root()
+        there = next(place for place in (cache, *cache.parents) if place.exists())
+        if os.access(there, os.W_OK):
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "torch"))
 
 
 def run(arguments: list[str]) -> int:
