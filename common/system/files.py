@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -78,6 +79,8 @@ def require_writable(folder: Path) -> None:
     try:
         for place in (*reversed(folder.parents), folder):
             if not place.is_dir():
+                if place.exists():
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
                 place.mkdir()
                 made.append(place)
         probe = folder / f".{os.getpid()}.probe"
