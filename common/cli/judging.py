@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.table import Table
@@ -24,11 +24,15 @@ from common.cli.shared import (
 from common.errors import InputError, RunError, explained
 from common.errors import refused as was_refused
 from common.paths import expanded
+from common.system.files import write_whole
 
 if TYPE_CHECKING:
     from common.inspection.inspector import Inspector, Result
     from common.inspection.verdict import Rule
     from common.inspection.watch import WatchOptions
+
+_RESERVE: Final = 2048
+"""Bytes of both files of results for one image, usually far less."""
 
 ModelArgument = Annotated[Path, typer.Argument(help="Model folder, or a run folder.")]
 CategoryOption = Annotated[
@@ -131,6 +135,9 @@ def _judge(
     names = OverlayNames()
     work = [(path, names.name(place)) for path, place in images]
     entries: list[dict[str, Any]] = []
+    # Room that the results will need, so that overlays cannot take it.
+    reserve = inspector.out / ".reserve"
+    write_whole(reserve, bytes(_RESERVE * (len(work) + 4)))
     try:
         for folder, error in refused.items():
             result = unjudged(folder, inspector.rule, explained(error))
@@ -143,6 +150,7 @@ def _judge(
                 show("judging", len(entries), len(work))
     finally:
         # Interrupted or out of disk: what was judged so far stays.
+        reserve.unlink(missing_ok=True)
         write_results(entries, inspector.out)
 
 

@@ -164,6 +164,8 @@ class SavedModel:
             facts = json.loads(path.read_text(encoding="utf-8"))
             if facts["format"] != FORMAT:
                 raise InputError(f"{path}: format {facts['format']!r}; this version reads {FORMAT}")
+            with (folder / ROWS).open("rb"):
+                pass  # safetensors calls a file that may not be read a missing one
             banks = load_file(folder / ROWS)
             shapes = {n: (int(r), int(facts["feature_dim"])) for n, r in facts["rows"].items()}
             if not shapes or set(shapes) != set(banks):
