@@ -15,7 +15,7 @@ from common.errors import (
     MissingWeightsError,
     NoImagesError,
     UnreadableImageError,
-    reason_of,
+    reason,
 )
 from common.protocol.messages import Failure, as_sentence
 
@@ -80,7 +80,7 @@ def failure_of(error: Exception, real: bool) -> Failure:
     known = isinstance(error, FedPatchCoreError)
     log(logging.ERROR, "fedpatchcore station: %s", error, exc_info=None if known else error)
     code = failure_code(error)
-    return Failure(code=code, reason=as_sentence(advice(code) if real else reason_of(error)))
+    return Failure(code=code, reason=as_sentence(advice(code) if real else reason(error)))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

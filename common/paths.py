@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from common.errors import InputError
+from common.errors import InputError, explained
 
 RUNS_VARIABLE: Final = "FEDPATCHCORE_RUNS"
 """Names the server's folder of runs on a real plant; else `DEFAULT_RUNS`."""
@@ -45,8 +45,8 @@ def given_path(text: str | Path) -> Path:
     try:
         path = Path(text).expanduser().absolute()
     except RuntimeError as error:
-        found = f"{path_text(text)}: no home folder is known for this user"
-        raise InputError(f"{found}; give the whole path") from error
+        found = f"{path_text(Path(text).parts[0])} is nobody's home folder on this machine"
+        raise InputError(f"{path_text(text)}: {found}; give the whole path") from error
     return path.resolve() if ".." in path.parts else path
 
 
@@ -114,9 +114,34 @@ def cache_root() -> Path:
     """Private cache of this user: `$FEDPATCHCORE_CACHE`, else `fedpatchcore` in the XDG cache."""
     chosen = os.environ.get("FEDPATCHCORE_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return given_path(chosen)
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "fedpatchcore"
+    try:
+        return given_path(base) / "fedpatchcore"
+    except InputError as error:
+        raise InputError(
+            f"this user (id {os.getuid()}) has no home folder for the cache; name a folder that "
+            "can be written by FEDPATCHCORE_CACHE"
+        ) from error
+
+
+def cache_folder(*names: str) -> Path:
+    """Return a folder of the cache, made if it was not there, for this user alone.
+
+    Raises
+    ------
+    InputError
+        If the system does not allow it.
+    """
+    folder = cache_root().joinpath(*names)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise InputError(
+            f"the cache cannot be used: {explained(error)}; or name a folder that can be written "
+            "by FEDPATCHCORE_CACHE"
+        ) from error
+    return folder
 
 
 @contextlib.contextmanager

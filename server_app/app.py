@@ -10,7 +10,7 @@ from flwr.common import log
 from flwr.serverapp import Grid, ServerApp
 
 from common.config import Settings
-from common.errors import reason_of
+from common.errors import reason
 from common.hooks.lookup import require
 from common.hooks.table import HTTP_GRID
 from common.patchcore.names import check_names
@@ -40,7 +40,7 @@ def main(grid: Grid, context: Context) -> None:
         _run(grid, context)
     except Exception as error:
         # One line: a simulation's log is read line by line for the reason.
-        log(logging.ERROR, "%s failed: %s", LOG_PREFIX, " ".join(reason_of(error).split()))
+        log(logging.ERROR, "%s failed: %s", LOG_PREFIX, " ".join(reason(error).split()))
         raise
 
 
@@ -69,7 +69,7 @@ def _run(grid: Grid, context: Context) -> None:
             judge.run(outcome)
     except Exception as error:
         if outcome.built:
-            outcome.unevaluated.append(reason_of(error))
+            outcome.unevaluated.append(reason(error))
             outcome.gaps = {name: {"test", "held-out"} for name in outcome.categories()}
         else:
             failure = error
@@ -79,7 +79,7 @@ def _run(grid: Grid, context: Context) -> None:
         run_id=context.run_id,
         started=started,
         deployed=deployed,
-        error=None if failure is None else reason_of(failure),
+        error=None if failure is None else reason(failure),
     )
     log(logging.INFO, "%s %s", LOG_PREFIX, outcome.roster.summary())
     for missed in outcome.unevaluated:

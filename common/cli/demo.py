@@ -13,7 +13,14 @@ from rich.table import Table
 
 from common.cli.console import console, styled
 from common.cli.runs import federate_with
-from common.cli.shared import SetOption, make_settings, progress_bar, settle_weights
+from common.cli.shared import (
+    SetOption,
+    at_work,
+    make_settings,
+    progress_bar,
+    settle_weights,
+    usable_out,
+)
 from common.data.layout import index_data
 from common.errors import InputError
 
@@ -40,6 +47,7 @@ def demo(
     from common.runs.baseline import run_baseline
 
     started = time.monotonic()
+    out = usable_out(out)
     _clear(out)
     data = out / "data"
     settings = make_settings(changes, data_root=str(data), global_bank_size=2000).absolute()
@@ -54,7 +62,7 @@ def demo(
             title="fedpatchcore demo",
         )
     )
-    with progress_bar("drawing") as show:
+    with at_work(), progress_bar("drawing") as show:
         write_synthetic(
             data,
             images=IMAGES,
@@ -68,7 +76,7 @@ def demo(
     runs = {name: out / name for name in ("centralized", "federated_iid", "federated_category")}
 
     console.print("2. centralized: all images in one place")
-    with progress_bar("centralized") as show:
+    with at_work(), progress_bar("centralized") as show:
         run_baseline(
             settings.with_(output_dir=str(runs["centralized"])),
             index,
@@ -79,7 +87,8 @@ def demo(
         console.print(f"{number}. federated, {partition} partition: five Flower stations")
         folder = runs[f"federated_{partition}"]
         federate_with(settings.with_(partition=partition, output_dir=str(folder)))
-    report = write_report(list(runs.values()), out / "report.html")
+    with at_work():
+        report = write_report(list(runs.values()), out / "report.html")
     _print_comparison(runs, settings.weights == "random")
     console.print(
         f"5. report: {report}   (all in {time.monotonic() - started:.0f} s)",
@@ -115,8 +124,6 @@ def _print_comparison(runs: dict[str, Path], random_weights: bool) -> None:
 
 def _clear(out: Path) -> None:
     """Remove an earlier demonstration, and nothing else."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: is a file; give a folder")
     if out.is_dir() and any(out.iterdir()):
         if not (out / MARKER).is_file():
             raise InputError(f"--out {out}: holds files that no demo wrote; give a new folder")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,9 +10,8 @@ import typer
 from rich.table import Table
 
 from common.cli.console import console, styled
-from common.cli.shared import open_data, progress_bar, require_new, settle_weights
+from common.cli.shared import at_work, open_data, progress_bar, settle_weights, usable_out
 from common.errors import RunError
-from common.paths import given_path
 
 if TYPE_CHECKING:
     from common.runs.experiment import Outcome
@@ -38,8 +36,7 @@ def experiment(
     from common.runs.experiment_plan import read_plan
 
     plan = read_plan(file)
-    out = out or given_path(Path("outputs") / file.stem)
-    require_new(out)
+    out = usable_out(out or Path("outputs") / file.stem)
 
     from common.data.demo_data import demo_data
     from common.runs.experiment import report_experiment, run_experiment
@@ -56,12 +53,11 @@ def experiment(
         f"categories in {root}",
         highlight=False,
     )
-    # Ended by a scheduler, stop as by Ctrl-C: with everything that the run in progress started.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with progress_bar("experiment") as show:
-        outcomes = run_experiment(planned, index, out, _Lines(show))
-    console.print(_table(outcomes))
-    report = report_experiment(outcomes, index, out)
+    with at_work():
+        with progress_bar("experiment") as show:
+            outcomes = run_experiment(planned, index, out, _Lines(show))
+        console.print(_table(outcomes))
+        report = report_experiment(outcomes, index, out)
     console.print(f"Written: {report}", highlight=False)
     failed = [one for one in outcomes if one.status == "failed"]
     if failed:

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from common.cli.console import console, note
-from common.cli.shared import open_data, require_new
+from common.cli.shared import at_work, open_data, usable_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,12 +25,13 @@ def explore(
 
     Example: fedpatchcore explore data/autovi --out outputs/explore
     """
-    require_new(out)
+    out = usable_out(out)
     index = open_data(data)
 
     from common.analysis.exploration import explore_data
 
-    found = explore_data(index, out, num_stations=stations, seed=seed)
+    with at_work():
+        found = explore_data(index, out, num_stations=stations, seed=seed)
     what = "SYNTHETIC data, " if index.synthetic else ""
     counts, sizes = found.tables["statistics"], found.tables["sizes"].reset_index()
     counts = counts.assign(

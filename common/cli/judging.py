@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -9,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.table import Table
 
-from common.cli.console import console, styled
-from common.cli.shared import SetOption, changed, progress_bar, require_new
+from common.cli.console import console, note, styled
+from common.cli.shared import SetOption, at_work, changed, progress_bar, usable_out
 from common.data.names import normal
-from common.errors import InputError, RunError
+from common.errors import InputError, RunError, explained
+from common.errors import refused as was_refused
 from common.paths import json_text
+from common.system.files import write_whole
 
 if TYPE_CHECKING:
     from common.inspection.inspector import Inspector, Result
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
     from common.inspection.watch import WatchOptions
 
 _FIRST: Final = 8
+_RESERVE: Final = 2048
+"""Bytes of both files of results for one image, usually far less."""
+
 ModelArgument = Annotated[Path, typer.Argument(help="Model folder, or a run folder.")]
 CategoryOption = Annotated[
     str | None,
@@ -69,7 +76,6 @@ def inspect(
 
     Example: fedpatchcore inspect outputs/iid --watch /camera --category tank_screw --out judged
     """
-    require_new(out)
     if (watch is None) == (not images):
         raise InputError("give images or folders to judge, or --watch FOLDER: one of the two")
     if idle is not None and (watch is None or idle < 0):
@@ -77,13 +83,16 @@ def inspect(
     if scores_only and (fail_on_anomaly or threshold is not None):
         raise InputError("--scores-only gives no verdicts: leave --threshold and --fail-on-anomaly")
 
+    out = usable_out(out)
+
     from common.inspection.images import find_images
     from common.inspection.inspector import Inspector
     from common.inspection.verdict import choose_rule, scores_alone
     from common.inspection.watch import WatchOptions
     from common.patchcore import PatchCore
 
-    found = find_images(images or [], skip=out)
+    refused: dict[Path, OSError] = {}
+    found = find_images(images or [], skip=out, on_error=refused.__setitem__)
     loaded = PatchCore.load(model, **changed(changes))
     rule = choose_rule(loaded, category, threshold, station)
     if scores_only:
@@ -97,11 +106,11 @@ def inspect(
     console.print(f"threshold {shown}, {rule.note}", highlight=False, soft_wrap=True)
     inspector = Inspector(loaded, rule, out)
     tally = _Tally(single=watch is not None)
-    if watch is not None:
-        _watch(inspector, watch, WatchOptions(idle=idle), tally)
-    else:
-        _judge(inspector, [(one.path, one.place) for one in found], tally)
-    tally.print(out)
+    with at_work(), _told_at_the_end(tally, out):
+        if watch is not None:
+            _watch(inspector, watch, WatchOptions(idle=idle), tally)
+        else:
+            _judge(inspector, [(one.path, one.place) for one in found], refused, tally)
     _print_drift(rule, tally.scores)
     if tally.unreadable:
         raise RunError(f"{tally.unreadable} images could not be judged, see {out}/results.json")
@@ -109,20 +118,58 @@ def inspect(
         raise typer.Exit(1)
 
 
-def _judge(inspector: Inspector, images: list[tuple[Path, Path]], tally: _Tally) -> None:
+def _judge(
+    inspector: Inspector,
+    images: list[tuple[Path, Path]],
+    refused: Mapping[Path, OSError],
+    tally: _Tally,
+) -> None:
+    """Judge a batch; a folder that could not be listed counts as one image that is not judged."""
     from common.inspection.images import OverlayNames
+    from common.inspection.inspector import unjudged
     from common.inspection.results import clear_earlier, write_results
 
     clear_earlier(inspector.out)
     names = OverlayNames()
     work = [(path, names.name(place)) for path, place in images]
-    entries = []
-    with progress_bar("judging") as show:
-        for result in inspector.judge(work):
+    entries: list[dict[str, Any]] = []
+    # Room that the results will need, so that overlays cannot take it.
+    reserve = inspector.out / ".reserve"
+    write_whole(reserve, bytes(_RESERVE * (len(work) + 4)))
+    try:
+        for folder, error in refused.items():
+            result = unjudged(folder, inspector.rule, explained(error))
             entries.append(result.to_json())
             tally.add(result)
-            show("judging", len(entries), len(work))
-    write_results(entries, inspector.out)
+        with progress_bar("judging") as show:
+            for result in inspector.judge(work):
+                entries.append(result.to_json())
+                tally.add(result)
+                show("judging", len(entries), len(work))
+    finally:
+        # Interrupted or out of disk: what was judged so far stays.
+        reserve.unlink(missing_ok=True)
+        write_results(entries, inspector.out)
+
+
+@contextmanager
+def _told_at_the_end(tally: _Tally, out: Path) -> Iterator[None]:
+    """Print the sums, also of what was judged before an interruption or a full disk."""
+    from common.inspection.results import RESULT_FILES
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        tally.print(out)
+        raise
+    except OSError as error:
+        if not was_refused(error):
+            raise
+        kept = f"; the results of the {tally.judged} images before it are in {out}"
+        if Path(str(error.filename)).name in RESULT_FILES:
+            kept = ""  # it is these that could not be written
+        raise RunError(f"{explained(error)}{kept}") from error
+    tally.print(out)
 
 
 def _watch(inspector: Inspector, folder: Path, options: WatchOptions, tally: _Tally) -> None:
@@ -202,7 +249,7 @@ def _print_range(paths: list[Path]) -> None:
     from common.data.remarks import range_remark
 
     if paths and (remark := range_remark(paths)) is not None:
-        console.print(f"[bold yellow]Note:[/] {remark}", highlight=False, soft_wrap=True)
+        note(remark)
 
 
 def _short(path: Path) -> str:
@@ -333,14 +380,13 @@ def add(
 
     Example: fedpatchcore add outputs/iid new_good_parts/ --category tank_screw
     """
-    if out is not None:
-        require_new(out)
+    out = None if out is None else usable_out(out, whole=True)
 
     from common.inspection.growth import add_images
     from common.inspection.images import find_images
 
     found = [one.path for one in find_images(images)]
-    with progress_bar("adding") as bar:
+    with at_work(), progress_bar("adding") as bar:
         growth = add_images(
             model,
             found,

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from common.cli.console import console, styled
 from common.cli.plant_station import host_and_port
-from common.cli.shared import SetOption, make_settings
+from common.cli.shared import SetOption, at_work, make_settings, usable_out
 from common.errors import FedPatchCoreError, InputError, RunError
 
 KeysOption = Annotated[
@@ -177,7 +177,9 @@ def result(
     from common.cli.runs import print_run
     from common.plant.server.results import fetch_result, result_failed, runs_folder
 
-    folder = fetch_result(run_id, out, runs_folder(runs))
+    out = usable_out(out, whole=True)
+    with at_work():
+        folder = fetch_result(run_id, out, runs_folder(runs))
     print_run(folder)
     failure = result_failed(folder)
     if failure is not None:

@@ -12,19 +12,22 @@ from rich.table import Table
 from common.cli.console import console, note, styled
 from common.cli.shared import (
     SetOption,
+    at_work,
     changed,
     make_settings,
     metrics_table,
     open_data,
     print_missing,
     progress_bar,
-    require_run_folder,
+    run_folder,
     settle_weights,
+    usable_out,
 )
 from common.config import Settings
 from common.data.layout import index_data
 from common.data.names import refusal
 from common.errors import InputError, RunError
+from common.paths import cache_folder
 
 DataArgument = Annotated[Path, typer.Argument(help="Data folder, AutoVI or MVTec layout.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run.")]
@@ -37,7 +40,7 @@ def baseline(data: DataArgument, out: OutOption, changes: SetOption = None) -> N
 
     Example: fedpatchcore baseline data/autovi --out outputs/centralized
     """
-    require_run_folder(out)
+    out = run_folder(out)
     settings = make_settings(
         changes, data_root=str(data), output_dir=str(out), bank_scope="category"
     )
@@ -46,7 +49,7 @@ def baseline(data: DataArgument, out: OutOption, changes: SetOption = None) -> N
 
     from common.runs.baseline import run_baseline
 
-    with progress_bar("baseline") as show:
+    with at_work(), progress_bar("baseline") as show:
         result = run_baseline(
             settings,
             index,
@@ -72,7 +75,7 @@ def federate(
 
     Example: fedpatchcore federate data/autovi --out outputs/iid --partition iid --set seed=7
     """
-    require_run_folder(out)
+    out = run_folder(out)
     own = {"partition": partition} if partition else {}
     settings = make_settings(changes, data_root=str(data), output_dir=str(out), **own)
     federate_with(settings)
@@ -93,7 +96,8 @@ def federate_with(settings: Settings) -> None:
         settings.dirichlet_alpha,
     )
     settings = settle_weights(settings, index.synthetic)
-    with console.status("starting Flower ...") as status:
+    cache_folder("simulation")
+    with at_work(), console.status("starting Flower ...") as status:
 
         def on_step(text: str) -> None:
             console.print(f"  {text}", style="dim", highlight=False)
@@ -129,7 +133,7 @@ def evaluate(
 
     Example: fedpatchcore evaluate --maps maps/ data/autovi --out outputs/theirs --method theirs
     """
-    require_run_folder(out)
+    out = run_folder(out)
     expected = 1 if maps else 2
     if len(paths) != expected:
         words = "one folder, DATA (with --maps)" if maps else "two folders, MODEL and DATA"
@@ -145,6 +149,8 @@ def evaluate(
     from common.evaluation import read_kinds
     from common.runs.evaluate import EvaluateOptions, evaluate_maps, evaluate_model
 
+    if export_maps is not None:
+        export_maps = usable_out(export_maps)
     options = EvaluateOptions(
         method=method,
         export_maps=export_maps,
@@ -153,7 +159,7 @@ def evaluate(
         kinds=read_kinds(kinds) if kinds else None,
     )
     work = evaluate_model if maps is None else evaluate_maps
-    with progress_bar("evaluating") as show:
+    with at_work(), progress_bar("evaluating") as show:
         work(
             maps or paths[0],
             index,
@@ -181,7 +187,7 @@ def print_run(folder: Path) -> None:
         console.print(_stations_table(folder, run))
     missed = run.get("unevaluated") or []
     for what in missed:
-        console.print(f"[bold red]Not evaluated:[/] {what}", highlight=False)
+        console.print(styled("Not evaluated:", "bold red"), str(what), soft_wrap=True)
     for notice in run["notices"]:
         note(notice)
     console.print(f"Written: {folder} (report: {folder / 'report.html'})", highlight=False)

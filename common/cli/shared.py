@@ -20,9 +20,11 @@ from common.cli.console import console, note
 from common.config import Settings
 from common.data.images import verify_images
 from common.data.layout import DataIndex, index_data
-from common.errors import InputError
+from common.errors import InputError, RunError, explained, refused
 from common.patchcore.names import check_names
 from common.paths import given_path
+from common.system.ending import orderly
+from common.system.files import require_writable
 
 FETCH_SECONDS = 300.0
 _HEADLINE = ("AUC-sPRO\n@0.05", "AUC-sPRO\n@0.3", "pixel\nAUROC", "image\nAUROC", "image\nAP")
@@ -189,14 +191,60 @@ def print_missing(folder: Path) -> None:
                     console.print(f"  {category}: {key} not computed: {reasons[key]}", style="dim")
 
 
-def require_new(out: Path) -> None:
-    """Refuse an output path that is a file."""
+@contextmanager
+def at_work() -> Iterator[None]:
+    """Mark the work of a command: from here on a refusal of the system's is a failed run."""
+    with orderly():
+        try:
+            yield
+        except OSError as error:
+            if not refused(error):
+                raise
+            raise RunError(explained(error)) from error
+
+
+def usable_out(out: Path, whole: bool = False) -> Path:
+    """Look an output folder over before any work: it can be made and written to.
+
+    Parameters
+    ----------
+    out : Path
+    whole : bool
+        The folder is to appear as a whole: it is built beside its place.
+
+    Returns
+    -------
+    Path
+        Absolute.
+
+    Raises
+    ------
+    InputError
+        If it is a file, or whole and a mounted volume.
+    OSError
+        As writing there would later.
+    """
+    out = given_path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file; give a folder")
+    if whole and out.is_mount():
+        raise InputError(
+            f"--out {out}: is a mounted volume, which no finished folder can replace; give a new "
+            f"folder in it, as {out / 'run'}"
+        )
+    require_writable(out.parent if whole else out)
+    return out
 
 
-def require_run_folder(out: Path) -> None:
-    """Refuse an output folder with files that no run wrote: a new run moves what is there aside."""
-    require_new(out)
+def run_folder(out: Path) -> Path:
+    """Look a run's output folder over, see `usable_out`; a new run moves an earlier one aside.
+
+    Raises
+    ------
+    InputError
+        If it holds files that no run wrote.
+    """
+    out = usable_out(out, whole=True)
     if out.is_dir() and any(out.iterdir()) and not (out / "run.json").is_file():
         raise InputError(f"--out {out}: holds files that no run wrote; give a new folder")
+    return out

@@ -18,7 +18,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from common.data.frames import count_pictures
 from common.data.names import normal
-from common.errors import UnreadableImageError
+from common.errors import UnreadableImageError, explained
 
 IMAGE_FORMATS: Final = {
     ".bmp": ("BMP",),
@@ -239,6 +239,9 @@ def orientation(image: Image.Image) -> int:
 
 def unreadable(path: Path, error: Exception) -> UnreadableImageError:
     """Say what is wrong with an image file and what to do."""
+    if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.EISDIR):
+        error.filename = str(path)
+        return UnreadableImageError(explained(error))
     expected, mend = "a readable image", "copy the file again or remove it"
     if isinstance(error, Image.DecompressionBombError):
         found = "an image of too many pixels"
@@ -254,8 +257,6 @@ def unreadable(path: Path, error: Exception) -> UnreadableImageError:
         found = "an empty file"
     elif isinstance(error, UnidentifiedImageError):
         found = "a file that is not an image of a kind that is read"
-    elif isinstance(error, PermissionError):
-        found, mend = "a file that may not be read", "mend its permissions"
     elif isinstance(error, ValueError):
         found, mend = f"an image that cannot be used ({error})", "save it anew in another format"
     else:

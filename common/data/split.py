@@ -30,7 +30,9 @@ def lay_out(index: DataIndex, partition: Partition, out: Path) -> dict[str, Path
     Raises
     ------
     InputError
-        If `out` holds something already, lies inside the data folder or cannot be written.
+        If `out` holds something already or lies inside the data folder.
+    OSError
+        If the system refuses; nothing half written stays.
 
     Notes
     -----
@@ -55,11 +57,6 @@ def lay_out(index: DataIndex, partition: Partition, out: Path) -> dict[str, Path
         if out.exists():
             out.rmdir()
         building.rename(out)
-    except OSError as error:
-        raise InputError(
-            f"{out}: the stations' folders could not be written ({error}); "
-            "give a folder on a disk with room"
-        ) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return {name: out / name for name in partition.names}

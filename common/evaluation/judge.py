@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from common.data.defects import load_regions
 from common.data.layout import DataIndex, Sample
-from common.errors import reason_of
+from common.errors import reason
 from common.evaluation.calibration_report import (
     CalibrationReport,
     StationScores,
@@ -186,7 +186,7 @@ def left_out(place: str, faults: Mapping[str, object]) -> list[str]:
     """Say which images of a place were not judged, and why; see `Judged.faults`."""
     return [
         f"{place}: its {what} images were not evaluated: "
-        f"{reason_of(fault) if isinstance(fault, Exception) else fault}"
+        f"{reason(fault) if isinstance(fault, Exception) else fault}"
         for what, fault in faults.items()
     ]
 

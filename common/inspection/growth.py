@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from common.patchcore.network.feature_cache import UNLIMITED_BYTES, FeatureCache
 from common.patchcore.network.features import FeatureSource
 from common.patchcore.network.inputs import ImageInput
 from common.paths import beside
+from common.system.files import temporary_folder
 
 Progress = Callable[[int, int], None]
 
@@ -147,10 +147,7 @@ def add_images(
     """
     if most_rows is not None and most_rows < 1:
         raise InputError(f"--rows {most_rows}: expected at least 1")
-    try:
-        place = recover_model(folder)
-    except OSError as error:
-        raise InputError(f"{folder}: the model could not be brought back ({error})") from error
+    place = recover_model(folder)
     saved = SavedModel.load(place)
     model = PatchCore.load(place, **(changes or {}))
     distances = _distances(saved, model, changes or {})
@@ -166,11 +163,11 @@ def add_images(
     known = saved.selection is not None
     limit = saved.radius if saved.radius is not None else 0.0
     facts = (name, len(inputs), patches, len(bank))
-    with tempfile.TemporaryDirectory(prefix="fedpatchcore-") as spill:
+    with temporary_folder("fedpatchcore-") as spill:
         # Features are needed up to three times; on disk they need no memory and are computed once.
         source = FeatureSource(
             model.extractor,
-            FeatureCache(Path(spill), UNLIMITED_BYTES),
+            FeatureCache(spill, UNLIMITED_BYTES),
             model.settings.batch_size,
             model.settings.num_workers,
         )
@@ -236,9 +233,8 @@ def _write(model: SavedModel, place: Path, out: Path | None) -> tuple[Path, Path
         remove_model(copy)
         shutil.copytree(place, copy)
         copy.rename(kept)
-    except OSError as error:
+    finally:
         remove_model(copy)
-        raise InputError(f"{place}: the old model could not be kept ({error})") from error
     model.save(place)
     return place, kept
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 import shutil
 import textwrap
 import time
@@ -15,8 +14,10 @@ from typing import Any, Final
 
 from common.errors import InputError
 from common.inspection.journal import NAME
-from common.paths import beside, json_text, path_text
+from common.paths import json_text, path_text
+from common.system.files import write_whole
 
+RESULT_FILES: Final = ("results.json", "results.csv")
 COLUMNS: Final = (
     "path",
     "category",
@@ -89,10 +90,10 @@ class GrowingResults:
         if not self._pending:
             return
         started = time.monotonic()
-        self.out.mkdir(parents=True, exist_ok=True)
         inner = ",\n".join(self._json)
-        _replace(self.out / "results.json", f"[\n{inner}\n]\n" if inner else "[]\n")
-        _replace(self.out / "results.csv", _csv_lines([], header=True) + "".join(self._csv))
+        as_json, as_csv = (self.out / name for name in RESULT_FILES)
+        write_whole(as_json, f"[\n{inner}\n]\n" if inner else "[]\n")
+        write_whole(as_csv, path_text(_csv_lines([], header=True) + "".join(self._csv)))
         self._pending = False
         finished = time.monotonic()
         self._due = finished + max(self.interval, _PAUSE * (finished - started))
@@ -134,9 +135,3 @@ def _row(entry: dict[str, Any]) -> dict[str, Any]:
     for key in ("peak_row", "peak_column"):
         row[key] = regions[0][key] if regions else None
     return row
-
-
-def _replace(path: Path, text: str) -> None:
-    building = beside(path, ".partial", prefix=".")
-    building.write_text(path_text(text), encoding="utf-8")
-    os.replace(building, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from common.patchcore.network.features import FeatureSource
 from common.patchcore.network.inputs import as_inputs
 from common.patchcore.network.weights import load_weights, random_seed, resolve_auto
 from common.patchcore.row_format import row_dtype, settle
+from common.system.files import temporary_folder
 
 
 @dataclass(frozen=True)
@@ -209,10 +209,10 @@ class PatchCore:
             return build_local_bank(
                 self.source, inputs, size, distances, self.storage_dtype, progress=progress
             )
-        with tempfile.TemporaryDirectory(prefix="fedpatchcore-") as spill:
+        with temporary_folder("fedpatchcore-") as spill:
             source = FeatureSource(
                 self.extractor,
-                FeatureCache(Path(spill), UNLIMITED_BYTES),
+                FeatureCache(spill, UNLIMITED_BYTES),
                 settings.batch_size,
                 settings.num_workers,
             )

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from common.errors import InputError
 from common.patchcore.distances import Distances
@@ -25,6 +25,7 @@ from common.patchcore.model_folder import (
 )
 from common.patchcore.network.feature_space import FeatureSpace
 from common.paths import beside, json_text
+from common.system.files import write_whole
 
 SHARED: Final = "shared"
 """Name of the only bank in scope `shared`; in scope `category` banks are named by category."""
@@ -120,27 +121,22 @@ class SavedModel:
         Raises
         ------
         InputError
-            If `folder` exists and is not a model folder, or cannot be written.
+            If `folder` exists and is not a model folder.
+        OSError
+            If the system refuses; the old model is where it was.
         """
         folder = folder.expanduser().resolve()
         if folder.is_file():
             raise InputError(f"{folder}: a file; give a folder for the model")
         if folder.exists() and any(folder.iterdir()) and not (folder / FACTS).is_file():
             raise InputError(f"{folder}: holds other files than a model; give another folder")
-        try:
-            self._write(folder)
-        except OSError as error:
-            raise InputError(f"{folder}: the model could not be written ({error})") from error
-
-    def _write(self, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = beside(folder, ".partial")
         remove_model(building)
         building.mkdir()
-        save_file(
-            {name: np.ascontiguousarray(rows) for name, rows in self.banks.items()},
-            building / ROWS,
-        )
+        # Not `save_file`: its file is nobody else's to read, whatever the umask says.
+        rows = save({name: np.ascontiguousarray(rows) for name, rows in self.banks.items()})
+        write_whole(building / ROWS, rows)
         facts = {
             "format": FORMAT,
             "scope": self.scope,
@@ -158,7 +154,7 @@ class SavedModel:
             "weights_source": self.weights_source,
             "provenance": self.provenance,
         }
-        (building / FACTS).write_text(json_text(facts) + "\n", encoding="utf-8")
+        write_whole(building / FACTS, json_text(facts) + "\n")
         for name in (ROWS, FACTS):
             sync_file(building / name)
         sync_folder(building)
@@ -172,6 +168,8 @@ class SavedModel:
         ------
         InputError
             If a file is missing or damaged, or the two do not belong together.
+        OSError
+            If the system refuses to show it, as it does with another user's.
         """
         found = find_model(folder)
         if found is None:
@@ -181,6 +179,8 @@ class SavedModel:
             facts = json.loads(path.read_text(encoding="utf-8"))
             if facts["format"] != FORMAT:
                 raise InputError(f"{path}: format {facts['format']!r}; this version reads {FORMAT}")
+            with (folder / ROWS).open("rb"):
+                pass  # safetensors calls a file that may not be read a missing one
             banks = load_file(folder / ROWS)
             shapes = {n: (int(r), int(facts["feature_dim"])) for n, r in facts["rows"].items()}
             if not shapes or set(shapes) != set(banks):
@@ -201,17 +201,16 @@ class SavedModel:
                 weights_source=str(facts["weights_source"]),
                 provenance=dict(facts["provenance"]),
             )
+        except FileNotFoundError as error:
+            raise _damaged(folder, error) from error
         except (
-            OSError,
             ValueError,
             LookupError,
             TypeError,
             AttributeError,
             SafetensorError,
         ) as error:
-            raise InputError(
-                f"{folder}: damaged model ({type(error).__name__}: {error}); restore or train anew"
-            ) from error
+            raise _damaged(folder, error) from error
         for name, rows in model.banks.items():
             if rows.shape != shapes[name] or rows.dtype not in (np.float16, np.float32):
                 raise InputError(
@@ -221,6 +220,12 @@ class SavedModel:
             if len(rows) == 0 or not np.isfinite(rows).all():
                 raise InputError(f"{folder}/bank.safetensors: bank {name!r} is empty or not finite")
         return model
+
+
+def _damaged(folder: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{folder}: damaged model ({type(error).__name__}: {error}); restore or train anew"
+    )
 
 
 def _read_scores(facts: dict[str, list[float]]) -> dict[str, list[float]]:

@@ -12,7 +12,7 @@ from common.config import Settings
 from common.data.holdout import hold_out_as_stations
 from common.data.layout import DataIndex, Sample
 from common.data.remarks import image_remarks
-from common.errors import reason_of
+from common.errors import reason
 from common.evaluation import ExactEvaluation
 from common.evaluation.judge import conclude, judge
 from common.patchcore import PatchCore
@@ -43,11 +43,10 @@ class BaselineResult:
 
     def fail(self, what: str, categories: Sequence[str], error: Exception) -> None:
         """Note what failed, and that it cost some categories their result."""
-        reason = reason_of(error)
-        self.record.notices.append(f"{what} failed: {reason}")
+        self.record.notices.append(f"{what} failed: {reason(error)}")
         for category in categories:
             self.errors[category] = error
-            self.summary[category] = {"status": "failed", "error": reason}
+            self.summary[category] = {"status": "failed", "error": reason(error)}
 
 
 def run_baseline(
@@ -137,7 +136,7 @@ def _run_category(
     failed = {}
     for fault in judged.faults.values():
         result.errors[category] = fault
-        failed = {"status": "not evaluated", "error": reason_of(fault)}
+        failed = {"status": "not evaluated", "error": reason(fault)}
     result.summary[category] = {
         "status": "completed",
         **failed,

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from common.analysis.report import write_report
 from common.config import Settings
 from common.data.layout import DataIndex
-from common.errors import InputError, RunError, reason_of
+from common.errors import InputError, RunError, reason
 from common.paths import json_text
 from common.runs.baseline import run_baseline
 from common.runs.experiment_plan import PlannedRun
@@ -26,6 +26,7 @@ from common.runs.local import run_local
 from common.runs.output import write_run
 from common.runs.record import RunRecord
 from common.runs.simulation import run_simulation
+from common.system.files import write_whole
 
 RUNS_FOLDER: Final = "runs"
 SUMMARY_FILE: Final = "experiment.json"
@@ -206,7 +207,7 @@ def _attempt(run: PlannedRun, index: DataIndex, folder: Path, listener: Listener
     try:
         _execute(run.kind, run.settings.with_(output_dir=str(folder)), index, folder, listener)
     except Exception as problem:
-        error = reason_of(problem)
+        error = reason(problem)
         if not _written_since(folder, begun):
             # Else the report would show an earlier run with other settings in its place.
             failed = run.settings.with_(output_dir=str(folder))
@@ -275,9 +276,7 @@ def _write_summary(out: Path, planned: Sequence[PlannedRun], outcomes: dict[str,
                 "error": found.error if found else None,
             }
         )
-    partial = out / f".{SUMMARY_FILE}.partial"
-    partial.write_text(json_text({"runs": runs}) + "\n", encoding="utf-8")
-    partial.replace(out / SUMMARY_FILE)
+    write_whole(out / SUMMARY_FILE, json_text({"runs": runs}) + "\n")
 
 
 @contextlib.contextmanager

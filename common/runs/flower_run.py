@@ -16,6 +16,7 @@ import tomli_w
 from common.config import Settings
 from common.errors import RunError
 from common.runs.processes import end_with_parent, tool
+from common.system.ending import undone
 
 LOG_PREFIX: Final = "[fedpatchcore]"
 """Begins the lines that our ServerApp logs for people."""
@@ -99,20 +100,25 @@ class Flwr:
             `time.monotonic()` at which to stop listening.
         on_step : callable (line), optional
         """
-        process = subprocess.Popen(
-            [tool("flwr"), "log", run_id, self.connection, "--stream"],
-            env=self.environment,
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            preexec_fn=end_with_parent,
-        )
-        timer = threading.Timer(max(0.0, until - time.monotonic()), process.kill)
-        timer.start()
+
+        def start() -> subprocess.Popen[str]:
+            return subprocess.Popen(
+                [tool("flwr"), "log", run_id, self.connection, "--stream"],
+                env=self.environment,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                preexec_fn=end_with_parent,
+            )
+
         failure = ""
-        try:
+        with undone(start, _kill) as process:
+            timer = threading.Timer(max(0.0, until - time.monotonic()), process.kill)
+            timer.daemon = True
+            timer.start()
             for line in process.stdout or ():
                 _, found, text = line.partition(LOG_PREFIX)
                 if not found:
@@ -122,10 +128,7 @@ class Flwr:
                     failure = text.removeprefix("failed:").strip()
                 elif on_step is not None:
                     on_step(text)
-        finally:
             timer.cancel()
-            process.kill()
-            process.wait()
         return failure
 
     def wait_for_end(self, run_id: str, until: float) -> tuple[str, str]:
@@ -156,7 +159,9 @@ class Flwr:
                 env=self.environment,
                 cwd=self.folder,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
+                stdin=subprocess.DEVNULL,
                 timeout=COMMAND_SECONDS,
                 check=False,
             )
@@ -170,3 +175,8 @@ class Flwr:
         if not answer.get("success", True):
             raise RunError(f"`flwr {verb}` failed: {answer.get('error-message', answer)}")
         return answer
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()

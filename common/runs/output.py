@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from common.analysis.report import write_report, write_run_plots
+from common.errors import reason
 from common.evaluation import build_curves, build_metrics, promise_notice, write_metrics
 from common.patchcore.exact.device import take_notices
 from common.paths import beside, json_text
 from common.runs.record import RunRecord
+from common.system.files import write_whole
 
 
 def write_run(record: RunRecord, out: Path) -> Path:
@@ -64,7 +66,7 @@ def write_run(record: RunRecord, out: Path) -> Path:
         write_report([building], building / "report.html")
     except Exception as error:  # pictures must never cost the run that they show
         record.notices.append(
-            f"plots or report failed ({type(error).__name__}: {error}); the run itself is whole, "
+            f"plots or report failed ({reason(error)}); the run itself is whole, "
             "`fedpatchcore report` writes them again"
         )
     record.seconds["write"] = time.monotonic() - started
@@ -98,4 +100,4 @@ def move_aside(out: Path) -> None:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json_text(content) + "\n", encoding="utf-8")
+    write_whole(path, json_text(content) + "\n")

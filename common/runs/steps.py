@@ -13,7 +13,7 @@ from common.evaluation.judge import Watcher
 from common.patchcore import PatchCore, Prediction
 from common.patchcore.model_store import SHARED, bank_of, category_of
 from common.patchcore.network.feature_cache import FeatureCache
-from common.paths import cache_root
+from common.paths import cache_folder
 from common.runs.record import RunRecord
 
 CACHE_BYTES: Final = 20 * 2**30
@@ -24,7 +24,7 @@ Listener = Callable[[str, str, int, int], None]
 
 def simulation_cache() -> FeatureCache:
     """The features that all runs on this machine share, those of simulated stations included."""
-    return FeatureCache(cache_root() / "simulation" / "features", CACHE_BYTES)
+    return FeatureCache(cache_folder("simulation", "features"), CACHE_BYTES)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from common.analysis.plots.letters import Canvas, families
 from common.analysis.series import METHOD_LABELS
+from common.system.files import replacing
 
 Parameters = ParamSpec("Parameters")
 
@@ -110,9 +111,8 @@ def finish(figure: Figure, path: Path | None) -> Figure:
     """Save a figure if a path is given (png, svg or pdf by its ending), and hand it back."""
     if path is not None:
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with mpl.rc_context(STYLE):
-            figure.savefig(path, dpi=PNG_DPI)
+        with mpl.rc_context(STYLE), replacing(path) as file:
+            figure.savefig(file, format=path.suffix.lstrip("."), dpi=PNG_DPI)
     return figure
 
 

@@ -8,7 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
-from common.errors import InputError, RunError
+from common.errors import InputError
 from common.paths import DEFAULT_RUNS, RUNS_VARIABLE, beside
 
 
@@ -38,8 +38,8 @@ def fetch_result(run_id: str, out: Path, runs: Path) -> Path:
     ------
     InputError
         If there is no such run here.
-    RunError
-        If it cannot be copied.
+    OSError
+        If the system refuses; nothing half written stays.
     """
     from common.runs.output import move_aside  # brings matplotlib along
 
@@ -52,15 +52,14 @@ def fetch_result(run_id: str, out: Path, runs: Path) -> Path:
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file; give a folder")
     partial = beside(out, f".{os.getpid()}.partial")
+    out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(source, partial)
         move_aside(out)
         partial.rename(out)
-    except OSError as error:
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise RunError(f"{out}: the run cannot be copied there ({error})") from error
     return out
 
 

@@ -111,7 +111,7 @@ def test_where_the_new_model_cannot_take_its_place_the_old_one_stays(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(Exception, match="could not be written"):
+    with pytest.raises(OSError, match="No space left"):
         model(2.0).save(tmp_path / "model")
     assert SavedModel.load(tmp_path / "model").radius == 1.0
     assert not (tmp_path / "model.previous").exists()
