@@ -239,7 +239,8 @@ def orientation(image: Image.Image) -> int:
 
 def unreadable(path: Path, error: Exception) -> UnreadableImageError:
     """Say what is wrong with an image file and what to do."""
-    if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.EISDIR):
+    here = (None, errno.ENOENT, errno.EISDIR, errno.EINVAL)  # what is said of these is below
+    if isinstance(error, OSError) and error.errno not in here:
         error.filename = str(path)
         return UnreadableImageError(explained(error))
     expected, mend = "a readable image", "copy the file again or remove it"

@@ -47,7 +47,7 @@ def test_scores_are_those_of_evaluate_whatever_the_batch_size(
     def watch(_: Sample, prediction: Prediction) -> None:
         evaluated.append(prediction.score)
 
-    judge(model, index, samples[0].category, samples, (), ExactEvaluation(), watch)
+    judge(model, index, samples[0].category, samples, (), ExactEvaluation, watch)
     inspector = Inspector(model, choose_rule(model, "plate"), tmp_path)
     judged = list(inspector.judge([(p, f"overlays/{n}.png") for n, p in enumerate(paths)]))
     assert [result.score for result in judged] == evaluated == before

@@ -15,10 +15,10 @@ from typing import Final
 
 from common.data.defects import read_defects_config
 from common.data.fault import Fault
+from common.data.folder.walk import Listing, Walk
 from common.data.images import is_image_name
 from common.data.names import normal
 from common.data.samples import GOOD, Category, DefectsConfig, Layout, Sample
-from common.data.walk import Listing, Walk
 from common.errors import InputError
 
 CONFIG: Final = "defects_config.json"

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from common.data.fault import Fault
+from common.data.folder.part import Part, has_splits, open_part
+from common.data.folder.walk import Walk
 from common.data.names import normal
-from common.data.part import Part, has_splits, open_part
-from common.data.walk import Walk
 from common.errors import InputError, NoImagesError
 
 _EXPECTED: Final = "expected <category>/train/good/... in it"
