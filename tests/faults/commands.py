@@ -90,4 +90,3 @@ def _verdicts(folder: Path, photos: Path) -> Iterator[tuple[str, Any]]:
         if row["score"]:
             name = row["path"].removeprefix(f"{photos}/")
             yield name, [row[key] for key in ("score", "threshold", "anomalous")]
-

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from cases import JUDGES, RUNS, Case, Place, every, failed, refused, same, told
 from inspection_cases import SIZE
-from PIL import Image
 from pictures import cut_short, pixels, write
+from PIL import Image
 
 Spoil = Callable[[Path], object]
 ORIENTATION = 0x0112

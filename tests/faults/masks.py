@@ -11,8 +11,8 @@ from folders import in_autovi
 from images import as_tiff, saved_as, several, turned
 from inspection_cases import SIZE
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
 from pictures import cut_short, draw_mask, pixels, write
+from PIL import Image, ImageFilter
 
 Spoil = Callable[[Path], object]
 
@@ -120,7 +120,9 @@ CASES = [
     ),
     Case(
         "an empty one of a good image",
-        lambda place: write(place.home / "ground_truth/good/000_mask.png", np.zeros(SIZE, np.uint8)),
+        lambda place: write(
+            place.home / "ground_truth/good/000_mask.png", np.zeros(SIZE, np.uint8)
+        ),
         {"check": told("ground_truth/good")},
     ),
 ]

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import experiments
 import folders
 import images
 import machines
@@ -26,6 +25,7 @@ from inspection_cases import SIZE, draw_part
 from local_grid import run_local
 from pictures import draw_mask
 
+import experiments
 from common.cli.main import run
 from common.config import Settings
 from common.errors import RunError
@@ -121,7 +121,7 @@ def twins(clean: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tw
             known[make, command] = results(command, place, said)
         return known[make, command]
 
-    yield twin
+    return twin
 
 
 @pytest.mark.usefixtures("flower_task")
