@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,11 @@ def arguments(command: str, place: Place) -> list[str]:
 
 def results(command: str, place: Place, said: str) -> Results:
     """What the command computed; {} if it wrote nothing."""
-    out = place.root / place.out
+    out = place.root / place.out.replace("~", str(place.root))
     folder = out if place.out.endswith(("/", ".")) else out / command
+    # Unlike `Path.exists`, it is no error to it that a name is too long.
+    if not (said if command in ("check", "show") else os.path.exists(folder)):  # noqa: PTH110
+        return {}
     match command:
         case "check":
             return {"said": said.replace(str(place.data), "data")}

@@ -36,7 +36,7 @@ TEXTS: dict[str, tuple[str | bytes, str]] = {
     "data that is a number": ("data: 3\n", "data"),
     "rounds that add nothing": (
         "data: data\nmethods: [federated]\naggregations: [concatenate]\n"
-        "settings: {num-server-rounds: 2}\n",
+        "settings: {backbone: resnet18, weights: random, num-server-rounds: 2}\n",
         "num-server-rounds",
     ),
 }
