@@ -257,3 +257,30 @@ def spro(result: Json) -> str:
             least(facts["evaluator"]["ratio"] for facts in categories),
         ]
     return "\n\n".join(lines)
+
+
+def device(result: Json) -> str:
+    def milliseconds(value: float | None) -> str:
+        return "-" if value is None else f"{value * 1e3:,.1f}"
+
+    rows = [
+        (
+            case["what"],
+            *(milliseconds(case.get(name)) for name in ("device", "processor", "peer")),
+            f"{case['ratio']:.1f}x",
+            f"{case['peer_ratio']:.1f}x" if "peer_ratio" in case else "-",
+            f"{case['error']:.0e}" if "error" in case else "0",
+        )
+        for case in result["cases"]
+    ]
+    heads = ["step", "GPU, ms", "processor, ms", "peer on the GPU, ms"]
+    heads += ["faster than processor", "faster than peer", "difference"]
+    return "\n\n".join(
+        (
+            f"{result['device']} against the {result['machine']['cpus']} cores beside it, wall "
+            "time. Selection and search give the processor's rows and distances to the bit; the "
+            "peer's `cdist` does not. Features: the largest difference of a patch, by the median "
+            "norm. Made-up data and random weights.",
+            table(heads, rows),
+        )
+    )

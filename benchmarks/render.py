@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks._markdown import Json, about
-from benchmarks._sections import coreset, features, memory, search, spro, wire
+from benchmarks._sections import coreset, device, features, memory, search, spro, wire
 from benchmarks._sections_runs import autovi, end_to_end
 
 FOLDER = Path(__file__).resolve().parent
@@ -27,9 +27,10 @@ SUBJECTS: dict[str, tuple[str, Callable[[Json], str]]] = {
     "end_to_end": ("A federated run", end_to_end),
 }
 
-#: Hours or many gigabytes: run by hand, each by its own command.
+#: Hours, many gigabytes or a GPU: run by hand, each by its own command.
 LONG: dict[str, tuple[str, Callable[[Json], str], str]] = {
     "memory_large": ("Memory at full scale", memory, "memory.py --large"),
+    "device": ("On a GPU", device, "device.py --blocks --out benchmarks/results/device.json"),
     "autovi": ("AutoVI at full scale", autovi, "autovi.py DATA --work FOLDER"),
 }
 SECTIONS = {name: (*known, f"{name}.py") for name, known in SUBJECTS.items()} | LONG

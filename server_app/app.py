@@ -28,6 +28,9 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run the conversation and write what came of it, a failure included.
 
+    Once the banks are built no failure discards them: the model is written as it is, and what
+    could not be evaluated is told.
+
     Raises
     ------
     FedPatchCoreError
@@ -65,7 +68,11 @@ def _run(grid: Grid, context: Context) -> None:
         if judge is not None:
             judge.run(outcome)
     except Exception as error:
-        failure = error
+        if outcome.built:
+            outcome.unevaluated.append(reason_of(error))
+            outcome.gaps = {name: {"test", "held-out"} for name in outcome.categories()}
+        else:
+            failure = error
     folder = write_outcome(
         settings,
         outcome,
@@ -75,6 +82,8 @@ def _run(grid: Grid, context: Context) -> None:
         error=None if failure is None else reason_of(failure),
     )
     log(logging.INFO, "%s %s", LOG_PREFIX, outcome.roster.summary())
+    for missed in outcome.unevaluated:
+        log(logging.WARNING, "%s NOT EVALUATED: %s", LOG_PREFIX, missed)
     log(logging.INFO, "%s written: %s", LOG_PREFIX, folder)
     if failure is not None:
         raise failure

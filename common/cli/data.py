@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from common.cli.shared import console, make_settings, open_data, progress_bar
+from common.cli.console import console, note
+from common.cli.shared import make_settings, open_data, progress_bar
 
 
 def synth(
@@ -71,7 +72,7 @@ def split(
     )
     folders = lay_out(index, made, out)
     for notice in made.notices:
-        console.print(f"[bold yellow]Note:[/] {notice}")
+        note(notice)
     stats = compute_partition_stats(made.indices, index, names=made.names)
     table = Table(title=f"{partition} partition of {data} in {out}")
     table.add_column("station")

@@ -11,8 +11,9 @@ import typer
 from rich.panel import Panel
 from rich.table import Table
 
+from common.cli.console import console, styled
 from common.cli.runs import federate_with
-from common.cli.shared import SetOption, console, make_settings, progress_bar, settle_weights
+from common.cli.shared import SetOption, make_settings, progress_bar, settle_weights
 from common.data.layout import index_data
 from common.errors import InputError
 
@@ -62,11 +63,11 @@ def demo(
             progress=lambda done, total: show("drawing", done, total),
         )
     index = index_data(data)
-    console.print(f"[bold]1.[/] {len(index.samples)} synthetic images of six parts in {data}")
+    console.print(f"1. {len(index.samples)} synthetic images of six parts in {data}")
     settings = settle_weights(settings, synthetic=True, patience=FETCH_SECONDS)
     runs = {name: out / name for name in ("centralized", "federated_iid", "federated_category")}
 
-    console.print("[bold]2.[/] centralized: all images in one place")
+    console.print("2. centralized: all images in one place")
     with progress_bar("centralized") as show:
         run_baseline(
             settings.with_(output_dir=str(runs["centralized"])),
@@ -75,13 +76,13 @@ def demo(
             lambda category, step, done, total: show(f"{category}: {step}", done, total),
         )
     for number, partition in ((3, "iid"), (4, "category")):
-        console.print(f"[bold]{number}.[/] federated, {partition} partition: five Flower stations")
+        console.print(f"{number}. federated, {partition} partition: five Flower stations")
         folder = runs[f"federated_{partition}"]
         federate_with(settings.with_(partition=partition, output_dir=str(folder)))
     report = write_report(list(runs.values()), out / "report.html")
     _print_comparison(runs, settings.weights == "random")
     console.print(
-        f"[bold]5.[/] report: {report}   (all in {time.monotonic() - started:.0f} s)",
+        f"5. report: {report}   (all in {time.monotonic() - started:.0f} s)",
         highlight=False,
     )
 
@@ -104,8 +105,11 @@ def _print_comparison(runs: dict[str, Path], random_weights: bool) -> None:
     console.print(table)
     if random_weights:
         console.print(
-            "[bold yellow]These figures come from RANDOM network weights on drawings: they show "
-            "that everything runs, and say nothing about PatchCore's quality.[/]"
+            styled(
+                "These figures come from RANDOM network weights on drawings: they show that "
+                "everything runs, and say nothing about PatchCore's quality.",
+                "bold yellow",
+            )
         )
 
 

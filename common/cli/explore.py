@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from common.cli.shared import console, open_data, require_new
+from common.cli.console import console, note
+from common.cli.shared import open_data, require_new
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,8 +52,7 @@ def explore(
             title = f"{name} partition over {stations} stations, training images"
             console.print(_table(title, found.tables[f"partition_{name}"]))
     for notice in found.notices:
-        console.print("[bold yellow]Note:[/] ", end="")
-        console.print(notice, markup=False, highlight=False)
+        note(notice)
     console.print(
         f"Written: {len(found.tables)} tables and {len(found.pictures)} pictures in {out}",
         highlight=False,

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.table import Table
 
-from common.cli.shared import SetOption, changed, console, plain, progress_bar, require_new
+from common.cli.console import console, styled
+from common.cli.shared import SetOption, changed, progress_bar, require_new
+from common.data.names import normal
 from common.errors import InputError, RunError
+from common.paths import json_text
 
 if TYPE_CHECKING:
     from common.inspection.inspector import Inspector, Result
     from common.inspection.verdict import Rule
     from common.inspection.watch import WatchOptions
 
+_FIRST: Final = 8
 ModelArgument = Annotated[Path, typer.Argument(help="Model folder, or a run folder.")]
 CategoryOption = Annotated[
-    str | None, typer.Option(help="The part; may be left out if the model has one bank.")
+    str | None,
+    typer.Option(
+        callback=lambda name: normal(name) if name else None,
+        help="The part; may be left out if the model has one bank.",
+    ),
 ]
 
 
@@ -83,15 +90,15 @@ def inspect(
         rule = scores_alone(rule)
     elif rule.threshold is None:
         raise InputError(
-            f"{model}: {rule.note}; give a score with --threshold, fit it again with "
-            "calibration-fraction above 0, or ask for scores without verdicts with --scores-only"
+            f"{model}: {rule.note}; give a score with --threshold, fit it again with more good "
+            "images or fewer stations, or ask for scores without verdicts with --scores-only"
         )
     shown = "none" if rule.threshold is None else f"{rule.threshold:.4g}"
-    console.print(f"threshold {shown}, {plain(rule.note)}", highlight=False, soft_wrap=True)
-    inspector = Inspector(loaded, rule, out.expanduser().absolute())
+    console.print(f"threshold {shown}, {rule.note}", highlight=False, soft_wrap=True)
+    inspector = Inspector(loaded, rule, out)
     tally = _Tally(single=watch is not None)
     if watch is not None:
-        _watch(inspector, watch.expanduser(), WatchOptions(idle=idle), tally)
+        _watch(inspector, watch, WatchOptions(idle=idle), tally)
     else:
         _judge(inspector, [(one.path, one.place) for one in found], tally)
     tally.print(out)
@@ -124,7 +131,7 @@ def _watch(inspector: Inspector, folder: Path, options: WatchOptions, tally: _Ta
     watcher = Watcher(inspector, folder, options)
     known = len(watcher.journal.entries)
     earlier = f" ({known} images were judged before)" if known else ""
-    console.print(f"watching {plain(folder)}{earlier}; Ctrl-C ends", highlight=False)
+    console.print(f"watching {folder}{earlier}; Ctrl-C ends", highlight=False)
     watcher.run(tally.add)
 
 
@@ -137,6 +144,7 @@ class _Tally:
     def __init__(self, single: bool) -> None:
         self.single = single
         self.scores: list[float] = []
+        self.first: list[Path] = []
         self.judged = self.anomalous = self.unreadable = 0
         self.seconds = 0.0
 
@@ -146,11 +154,13 @@ class _Tally:
         self.seconds += result.seconds
         if result.error is not None or result.score is None:
             self.unreadable += 1
-            console.print(f"[bold red]not judged[/] {plain(result.error)}", highlight=False)
+            console.print(styled("not judged", "bold red"), str(result.error), soft_wrap=True)
             return
         self.scores.append(result.score)
+        self._look_at(result.path)
         self.anomalous += bool(result.anomalous)
-        word = {True: "[bold red]anomalous[/]", False: "[green]good[/]     ", None: "-        "}
+        word = {True: "anomalous", False: "good", None: "-"}[result.anomalous]
+        style = {True: "bold red", False: "green", None: ""}[result.anomalous]
         where = ""
         if result.regions:
             worst = result.regions[0]
@@ -161,21 +171,38 @@ class _Tally:
             )
         taken = f"{1000 * result.seconds:6.0f} ms  " if self.single else " "
         console.print(
-            f"{word[result.anomalous]} {result.score:9.4f} {taken}"
-            f"{plain(_short(result.path))}{where}",
+            styled(f"{word:9}", style),
+            f"{result.score:9.4f} {taken}{_short(result.path)}{where}",
             highlight=False,
             soft_wrap=True,
         )
 
+    def _look_at(self, path: Path) -> None:
+        """Say of the first images, once, that they use little of their format's range."""
+        if len(self.first) < _FIRST:
+            self.first.append(path)
+            if len(self.first) == _FIRST:
+                _print_range(self.first)
+
     def print(self, out: Path) -> None:
         """Print the sums."""
+        if len(self.first) < _FIRST:
+            _print_range(self.first)
         average = f", {1000 * self.seconds / self.judged:.0f} ms each" if self.judged else ""
         console.print(
             f"{self.judged} images{average}: {self.anomalous} anomalous, {self.unreadable} "
-            f"unreadable. Written: {plain(out)} (results.json, results.csv, overlays/)",
+            f"unreadable. Written: {out} (results.json, results.csv, overlays/)",
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _print_range(paths: list[Path]) -> None:
+    """Warn of a camera's bits in a larger file."""
+    from common.data.remarks import range_remark
+
+    if paths and (remark := range_remark(paths)) is not None:
+        console.print(f"[bold yellow]Note:[/] {remark}", highlight=False, soft_wrap=True)
 
 
 def _short(path: Path) -> str:
@@ -219,13 +246,13 @@ def show(
         "provenance": saved.provenance,
     }
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        typer.echo(json_text(facts))
         return
-    table = Table(title=f"Model {plain(model)}", title_justify="left", show_header=False)
+    table = Table(title=f"Model {model}", title_justify="left", show_header=False)
     table.add_column("what", style="bold")
     table.add_column("value", overflow="fold")
     for name, value in _description(facts, saved.space.describe()):
-        table.add_row(name, plain(value))
+        table.add_row(name, value)
     console.print(table)
 
 
@@ -323,8 +350,9 @@ def add(
             progress=lambda done, total: bar("adding", done, total),
             changes=changed(changes),
         )
+    _print_range(found)
     console.print(f"bank {growth.bank}: {growth.sentence}", highlight=False, soft_wrap=True)
     if growth.folder is not None:
-        console.print(f"Written: {plain(growth.folder)}", highlight=False, soft_wrap=True)
+        console.print(f"Written: {growth.folder}", highlight=False, soft_wrap=True)
     if growth.kept is not None:
-        console.print(f"Kept: {plain(growth.kept)}", highlight=False, soft_wrap=True)
+        console.print(f"Kept: {growth.kept}", highlight=False, soft_wrap=True)

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import click
 import typer
-from rich.console import Console
 
 import common
 from common.cli import (
@@ -25,7 +24,8 @@ from common.cli import (
     plant_server,
     runs,
 )
-from common.cli.shared import console
+from common.cli.console import Screen, console, styled
+from common.cli.shared import with_whole_paths
 from common.errors import FedPatchCoreError
 
 DEBUG_VARIABLE = "FEDPATCHCORE_DEBUG"
@@ -86,7 +86,7 @@ for command in (
     keys.keys,
     plant_server.result,
 ):
-    app.command()(command)
+    app.command()(with_whole_paths(command))
 app.add_typer(plant.app, name="plant")
 
 
@@ -103,42 +103,32 @@ def _interrupt(number: int, frame: object) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 unusable input."""
-    errors = Console(stderr=True)
+    errors = Screen(stderr=True)
+
+    def tell(text: str) -> None:
+        errors.print(styled("fedpatchcore:", "bold red"), text, soft_wrap=True)
+
     try:
         code = app(arguments, standalone_mode=False)
         return code if isinstance(code, int) else 0
     except FedPatchCoreError as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
-        errors.print(
-            f"[bold red]fedpatchcore:[/] {_escaped(error)}", soft_wrap=True, highlight=False
-        )
+        tell(str(error))
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return 2
     except click.ClickException as error:
-        errors.print(
-            f"[bold red]fedpatchcore:[/] {_escaped(error.format_message())}; "
-            "see `fedpatchcore --help`",
-            soft_wrap=True,
-            highlight=False,
-        )
+        tell(f"{error.format_message()}; see `fedpatchcore --help`")
         return 2
     except (click.Abort, KeyboardInterrupt):
-        errors.print("[bold red]fedpatchcore:[/] interrupted")
+        tell("interrupted")
         return 130
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
-        errors.print(
-            f"[bold red]fedpatchcore:[/] internal error, {type(error).__name__}: "
-            f"{_escaped(error)} (set {DEBUG_VARIABLE}=1 for details)",
-            soft_wrap=True,
-            highlight=False,
+        tell(
+            f"internal error, {type(error).__name__}: {error} (set {DEBUG_VARIABLE}=1 for details)"
         )
         return 1
-
-
-def _escaped(text: object) -> str:
-    return str(text).replace("[", "\\[")

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from common.cli.console import console, styled
 from common.cli.plant_station import host_and_port
-from common.cli.shared import SetOption, console, make_settings, plain
+from common.cli.shared import SetOption, make_settings
 from common.errors import FedPatchCoreError, InputError, RunError
 
 KeysOption = Annotated[
@@ -86,7 +87,7 @@ def register(
 
     done = administration.register(_plant(keys, superlink), remove or [])
     for name, what in done.items():
-        console.print(f"{plain(name)}: {what}", highlight=False)
+        console.print(f"{name}: {what}", highlight=False)
 
 
 def status(
@@ -108,10 +109,10 @@ def status(
     for heading in ("station", "status", "since", "node id"):
         table.add_column(heading)
     for node in nodes:
-        shown = f"[{_STATUS_STYLES.get(node.status, '')}]{node.status}"
-        table.add_row(plain(node.name or "-"), shown, _time(node.since), str(node.node_id))
+        shown = styled(node.status, _STATUS_STYLES.get(node.status, ""))
+        table.add_row(node.name or "-", shown, _time(node.since), str(node.node_id))
     for name in sorted(set(plant.members()) - {node.name for node in nodes}):
-        table.add_row(plain(name), "[bold red]not registered", "", "")
+        table.add_row(name, styled("not registered", "bold red"), "", "")
     console.print(table)
     console.print(_runs_table(administration.runs(plant, run_id)))
 
@@ -145,7 +146,7 @@ def run(
             plant,
             settings,
             on_submitted,
-            lambda text: console.print(f"  {plain(text)}", style="dim", highlight=False),
+            lambda text: console.print(f"  {text}", style="dim", highlight=False),
         )
     except KeyboardInterrupt:
         if submitted:
@@ -216,7 +217,7 @@ def _runs_table(runs: list[dict[str, Any]]) -> Table:
             str(one["run-id"]),
             str(one["status"]),
             f"{float(one.get('elapsed') or 0):.0f} s",
-            plain(_details(one)),
+            _details(one),
         )
     return table
 

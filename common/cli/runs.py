@@ -9,20 +9,21 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from common.cli.console import console, note, styled
 from common.cli.shared import (
     SetOption,
     changed,
-    console,
     make_settings,
     metrics_table,
     open_data,
     print_missing,
     progress_bar,
-    require_new,
+    require_run_folder,
     settle_weights,
 )
 from common.config import Settings
 from common.data.layout import index_data
+from common.data.names import refusal
 from common.errors import InputError, RunError
 
 DataArgument = Annotated[Path, typer.Argument(help="Data folder, AutoVI or MVTec layout.")]
@@ -36,7 +37,7 @@ def baseline(data: DataArgument, out: OutOption, changes: SetOption = None) -> N
 
     Example: fedpatchcore baseline data/autovi --out outputs/centralized
     """
-    require_new(out)
+    require_run_folder(out)
     settings = make_settings(
         changes, data_root=str(data), output_dir=str(out), bank_scope="category"
     )
@@ -71,7 +72,7 @@ def federate(
 
     Example: fedpatchcore federate data/autovi --out outputs/iid --partition iid --set seed=7
     """
-    require_new(out)
+    require_run_folder(out)
     own = {"partition": partition} if partition else {}
     settings = make_settings(changes, data_root=str(data), output_dir=str(out), **own)
     federate_with(settings)
@@ -96,7 +97,7 @@ def federate_with(settings: Settings) -> None:
 
         def on_step(text: str) -> None:
             console.print(f"  {text}", style="dim", highlight=False)
-            status.update(text)
+            status.update(styled(text, ""))
 
         run_simulation(settings, on_step)
 
@@ -128,11 +129,13 @@ def evaluate(
 
     Example: fedpatchcore evaluate --maps maps/ data/autovi --out outputs/theirs --method theirs
     """
-    require_new(out)
+    require_run_folder(out)
     expected = 1 if maps else 2
     if len(paths) != expected:
         words = "one folder, DATA (with --maps)" if maps else "two folders, MODEL and DATA"
         raise InputError(f"evaluate takes {words}; found {len(paths)}")
+    if method is not None and (reason := refusal(method)):
+        raise InputError(f"--method {method}: names a folder of metrics, and {reason}")
     if maps is not None and export_maps is not None:
         raise InputError("--export-maps writes a model's maps; --maps brings maps: use one of them")
     if maps is not None and station is not None:
@@ -162,7 +165,13 @@ def evaluate(
 
 
 def print_run(folder: Path) -> None:
-    """Summarize a run folder for people."""
+    """Summarize a run folder for people.
+
+    Raises
+    ------
+    RunError
+        If something of the run could not be evaluated, after all has been printed.
+    """
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     table = metrics_table(folder, _title(run))
     if table is not None:
@@ -170,9 +179,16 @@ def print_run(folder: Path) -> None:
         print_missing(folder)
     if run["stations"]:
         console.print(_stations_table(folder, run))
+    missed = run.get("unevaluated") or []
+    for what in missed:
+        console.print(f"[bold red]Not evaluated:[/] {what}", highlight=False)
     for notice in run["notices"]:
-        console.print(f"[bold yellow]Note:[/] {notice}", highlight=False)
+        note(notice)
     console.print(f"Written: {folder} (report: {folder / 'report.html'})", highlight=False)
+    if missed:
+        raise RunError(
+            f"not all was evaluated ({len(missed)}, see above); what is written is whole"
+        )
 
 
 def _title(run: dict[str, Any]) -> str:

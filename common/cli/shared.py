@@ -6,26 +6,28 @@ imported where it is used: `fedpatchcore --help` and a wrong path answer at once
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, cast
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from common.cli.console import console, note
 from common.config import Settings
 from common.data.images import verify_images
 from common.data.layout import DataIndex, index_data
 from common.errors import InputError
 from common.patchcore.names import check_names
+from common.paths import given_path
 
-console = Console()
 FETCH_SECONDS = 300.0
 _HEADLINE = ("AUC-sPRO\n@0.05", "AUC-sPRO\n@0.3", "pixel\nAUROC", "image\nAUROC", "image\nAP")
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 SetOption = Annotated[
     list[str] | None,
@@ -38,20 +40,38 @@ SetOption = Annotated[
 
 
 def make_settings(assignments: list[str] | None, **base: Any) -> Settings:
-    """Defaults, changed by the command's own options, then by `--set`."""
-    return check_names(Settings(**base).override(assignments or []))
+    """Defaults, changed by the command's own options, then by `--set`; paths among them whole."""
+    settings = check_names(Settings(**base).override(assignments or []))
+    given = {*base, *_assigned(assignments)} & {"data_root", "output_dir", "weights"}
+    whole = settings.absolute()
+    return settings.with_(**{key: getattr(whole, key) for key in given})
 
 
 def changed(assignments: list[str] | None) -> dict[str, Any]:
     """Only the settings named by `--set`, validated, in snake_case."""
     settings = make_settings(assignments)
-    keys = [text.partition("=")[0].strip().replace("-", "_") for text in assignments or []]
-    return {key: getattr(settings, key) for key in keys}
+    return {key: getattr(settings, key) for key in _assigned(assignments)}
 
 
-def plain(text: object) -> str:
-    """Text that the console does not take for markup."""
-    return escape(str(text))
+def _assigned(assignments: list[str] | None) -> list[str]:
+    """The settings that `--set` names, in snake_case."""
+    return [text.partition("=")[0].strip().replace("-", "_") for text in assignments or []]
+
+
+def with_whole_paths(command: Command) -> Command:
+    """Let a command get every path of its options and arguments whole; see `given_path`."""
+
+    @functools.wraps(command)
+    def called(*words: Any, **options: Any) -> Any:
+        return command(*words, **{name: _whole(value) for name, value in options.items()})
+
+    return cast(Command, called)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, Path):
+        return given_path(value)
+    return [_whole(one) for one in value] if isinstance(value, list) else value
 
 
 def open_data(data: Path, workers: int = 4) -> DataIndex:
@@ -99,7 +119,7 @@ def settle_weights(
     if settings.weights == "auto":
         source, notice = resolve_auto(settings.backbone, synthetic)
         if notice:
-            console.print(f"[bold yellow]Note:[/] {notice}")
+            note(notice)
         settings = settings.with_(weights=source)
     # A wrong file is found out now, not in five processes a minute later.
     load_weights(settings.backbone, settings.layer_names, settings.weights, settings.seed)
@@ -110,7 +130,7 @@ def settle_weights(
 def progress_bar(description: str) -> Iterator[Any]:
     """A bar in a terminal, nothing elsewhere; yields a function of (text, done, total)."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -173,3 +193,10 @@ def require_new(out: Path) -> None:
     """Refuse an output path that is a file."""
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file; give a folder")
+
+
+def require_run_folder(out: Path) -> None:
+    """Refuse an output folder with files that no run wrote: a new run moves what is there aside."""
+    require_new(out)
+    if out.is_dir() and any(out.iterdir()) and not (out / "run.json").is_file():
+        raise InputError(f"--out {out}: holds files that no run wrote; give a new folder")

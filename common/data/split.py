@@ -9,6 +9,7 @@ from pathlib import Path
 from common.data.layout import SYNTHETIC_MARKER, DataIndex, Sample
 from common.data.partition import Partition
 from common.errors import InputError
+from common.paths import beside
 
 
 def lay_out(index: DataIndex, partition: Partition, out: Path) -> dict[str, Path]:
@@ -41,7 +42,7 @@ def lay_out(index: DataIndex, partition: Partition, out: Path) -> dict[str, Path
         raise InputError(f"{out}: lies inside the data folder {index.root}; give another folder")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: is not empty; give a new folder or remove it first")
-    building = out.with_name(out.name + ".partial")
+    building = beside(out, ".partial")
     try:
         shutil.rmtree(building, ignore_errors=True)
         for station, indices in partition.indices.items():

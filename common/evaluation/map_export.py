@@ -16,6 +16,7 @@ from PIL import Image
 
 from common.errors import InputError
 from common.evaluation.pixels import checked_map
+from common.paths import beside
 
 SCALE_FILE = "scale.json"
 HIGHEST_CODE = 2**16 - 1
@@ -75,7 +76,7 @@ class MapExporter:
                 f"{self._target}: exists and is no export of maps (it has no {SCALE_FILE}); "
                 "give another folder to export to"
             )
-        self._staging = self._target.with_name(f".{category}.{os.getpid()}")
+        self._staging = beside(self._target, f".{os.getpid()}", prefix=".")
         self._discard()
         (self._staging / "waiting").mkdir(parents=True)
         self._names: dict[tuple[str, str], None] = {}

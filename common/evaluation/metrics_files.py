@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
+from common.paths import beside, json_text
 
 METRICS_FOLDER = Path("evaluation") / "metrics"
 """Where a run folder keeps its metrics: `<method>/<category>/` below this."""
@@ -175,11 +176,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> Path:
     """Write under a temporary name, then rename: readers never see half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = beside(path, f".{os.getpid()}", prefix=".")
     try:
-        temporary.write_text(
-            json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        temporary.write_text(json_text(content) + "\n", encoding="utf-8")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

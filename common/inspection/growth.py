@@ -22,6 +22,7 @@ from common.patchcore.model_store import SavedModel
 from common.patchcore.network.feature_cache import UNLIMITED_BYTES, FeatureCache
 from common.patchcore.network.features import FeatureSource
 from common.patchcore.network.inputs import ImageInput
+from common.paths import beside
 
 Progress = Callable[[int, int], None]
 
@@ -230,7 +231,7 @@ def _write(model: SavedModel, place: Path, out: Path | None) -> tuple[Path, Path
         return out, None
     place = place.expanduser().resolve()
     kept = _free(place)
-    copy = kept.with_name(kept.name + ".partial")
+    copy = beside(kept, ".partial")
     try:
         remove_model(copy)
         shutil.copytree(place, copy)
@@ -245,6 +246,6 @@ def _write(model: SavedModel, place: Path, out: Path | None) -> tuple[Path, Path
 def _free(place: Path) -> Path:
     """A name beside the model that is not taken: `model.before-1`, ..."""
     number = 1
-    while (kept := place.with_name(f"{place.name}.before-{number}")).exists():
+    while (kept := beside(place, f".before-{number}")).exists():
         number += 1
     return kept

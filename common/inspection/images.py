@@ -10,6 +10,7 @@ from pathlib import Path
 from common.data.images import IMAGE_ENDINGS, is_image_name, natural_key
 from common.data.leftovers import is_leftover
 from common.errors import InputError
+from common.paths import derived_name, given_path, path_text
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def find_images(inputs: Sequence[Path], skip: Path | None = None) -> list[Found]
     """
     found: dict[Path, Found] = {}
     for given in inputs:
-        root = Path(os.path.abspath(given.expanduser()))
+        root = given_path(given)
         if root.is_dir():
             own = [Found(path, path.relative_to(root)) for path in images_below(root, skip)]
             if not own:
@@ -127,12 +128,17 @@ class OverlayNames:
 
     def name(self, place: Path) -> str:
         """Return `overlays/<sub-folders>/<stem>.png`, with more in the name if that is taken."""
-        plain = Path("overlays") / place.with_suffix(".png")
-        name, number = plain.as_posix(), 2
+        folders = (derived_name(path_text(part)) for part in place.parent.parts)
+        home, stem = Path("overlays", *folders), path_text(place.stem)
+
+        def named(text: str, ending: str) -> str:
+            return (home / derived_name(text, ending)).as_posix()
+
+        name, number = named(stem, ".png"), 2
         if name in self._taken:
-            name = (Path("overlays") / f"{place.as_posix()}.png").as_posix()  # a.jpg beside a.png
+            name = named(path_text(place.name), ".png")  # a.jpg beside a.png
         while name in self._taken:
-            name = plain.with_name(f"{plain.stem}-{number}.png").as_posix()
+            name = named(stem, f"-{number}.png")
             number += 1
         self._taken.add(name)
         return name

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from common.paths import beside
+
 _OUTLINE: Final = (0, 229, 255)
 _OPACITY: Final = 0.7
 _LINE_SHARE: Final = 250  # an outline is one 250th of the longer side, at least one pixel
@@ -76,7 +78,7 @@ def _outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def save_picture(pixels: NDArray[np.uint8], path: Path) -> None:
     """Write a PNG, whole or not at all; it is on disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    building = path.with_name(f".{path.name}.partial")
+    building = beside(path, ".partial", prefix=".")
     with building.open("wb") as file:
         Image.fromarray(pixels).save(file, format="PNG", compress_level=3)
         file.flush()

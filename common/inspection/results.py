@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
 import shutil
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 from common.errors import InputError
 from common.inspection.journal import NAME
+from common.paths import beside, json_text, path_text
 
 COLUMNS: Final = (
     "path",
@@ -111,8 +111,8 @@ def write_results(entries: Sequence[dict[str, Any]], out: Path) -> None:
 
 
 def _json_entry(entry: dict[str, Any]) -> str:
-    """One entry as `json.dumps` would indent it within a list."""
-    return textwrap.indent(json.dumps(entry, indent=2, allow_nan=False), "  ")
+    """One entry as it is indented within a list."""
+    return textwrap.indent(json_text(entry), "  ")
 
 
 def _csv_lines(rows: Sequence[dict[str, Any]], header: bool = False) -> str:
@@ -137,6 +137,6 @@ def _row(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _replace(path: Path, text: str) -> None:
-    building = path.with_name(f".{path.name}.partial")
-    building.write_text(text, encoding="utf-8")
+    building = beside(path, ".partial", prefix=".")
+    building.write_text(path_text(text), encoding="utf-8")
     os.replace(building, path)

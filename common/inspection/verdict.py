@@ -116,7 +116,8 @@ def choose_rule(
             None,
             _limits(model.radius or _spread(model, name)),
             f"the model has no threshold {'for ' + category if category else 'of any category'}: "
-            "no good image was held out when it was fitted",
+            "no good image was held out when it was fitted, because calibration-fraction was 0 or "
+            "no station had two good training images",
         )
     value, note = float(chosen.facts["value"]), str(chosen.facts.get("note", ""))
     whose = f"{chosen.whose}: " if chosen.whose else ""

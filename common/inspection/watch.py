@@ -18,6 +18,7 @@ from common.inspection.inspector import Inspector, Result
 from common.inspection.journal import Journal, file_digest
 from common.inspection.results import GrowingResults
 from common.inspection.whole import is_whole
+from common.paths import path_text
 
 _AT_ONCE: Final = 32
 _REST: Final = 9.0
@@ -94,9 +95,11 @@ class Watcher:
         self.journal = Journal(inspector.out, self._header())
         overlays = [entry["overlay"] for entry in self.journal.entries if entry["overlay"]]
         self.names = OverlayNames(overlays)
-        self.judged = {(entry["path"], entry["sha256"]) for entry in self.journal.entries}
+        self.judged = {
+            (path_text(entry["path"]), entry["sha256"]) for entry in self.journal.entries
+        }
         self.known = {
-            entry["path"]: (entry["bytes"], entry["changed_ns"], entry["inode"])
+            path_text(entry["path"]): (entry["bytes"], entry["changed_ns"], entry["inode"])
             for entry in self.journal.entries
         }
         self.arrivals: dict[str, _Arrival] = {}
@@ -143,10 +146,10 @@ class Watcher:
         new: dict[Path, Stamp] = {}
         for entry in walk_images(self.folder, self.inspector.out):
             stamp = _stamp(entry)
-            if stamp is not None and self.known.get(entry.path) != stamp:
+            if stamp is not None and self.known.get(path_text(entry.path)) != stamp:
                 new[Path(entry.path)] = stamp
         for path in in_natural_order(new):
-            stamp, key = new[path], str(path)
+            stamp, key = new[path], path_text(path)
             arrival = self.arrivals.get(key)
             if arrival is None or arrival.stamp != stamp:
                 self.arrivals[key] = _Arrival(stamp, now)
@@ -161,7 +164,7 @@ class Watcher:
                 del self.arrivals[key]
             elif is_whole(path) or now - arrival.since >= self.options.patience:
                 ready.append((path, stamp, digest))
-        for key in set(self.arrivals) - {str(path) for path in new}:
+        for key in set(self.arrivals) - {path_text(path) for path in new}:
             del self.arrivals[key]
         return ready
 
@@ -176,9 +179,10 @@ class Watcher:
             facts = {"sha256": digest, "bytes": size, "changed_ns": changed, "inode": inode}
             self.journal.add({**entry, **facts})
             self.results.add(entry)
-            self.judged.add((str(path), digest))
-            self.known[str(path)] = stamp
-            self.arrivals.pop(str(path), None)
+            key = path_text(path)
+            self.judged.add((key, digest))
+            self.known[key] = stamp
+            self.arrivals.pop(key, None)
             yield result
 
     def _header(self) -> dict[str, Any]:
@@ -191,7 +195,7 @@ class Watcher:
             "image score": model.settings.image_score,
             "category": rule.category,
             "threshold": rule.threshold,
-            "folder": str(self.folder),
+            "folder": path_text(self.folder),
         }
 
 

@@ -23,7 +23,7 @@ from common.patchcore.local_bank import (
     row_budget,
 )
 from common.patchcore.memory_bank import MemoryBank
-from common.patchcore.model_store import SHARED, SavedModel, StationCalibration
+from common.patchcore.model_store import SHARED, SavedModel, StationCalibration, bank_of
 from common.patchcore.names import check_names
 from common.patchcore.network.backbone import FeatureExtractor
 from common.patchcore.network.feature_cache import UNLIMITED_BYTES, FeatureCache
@@ -180,7 +180,7 @@ class PatchCore:
         >>> model.fit(good, category="clip").banks["clip"].shape
         (10, 384)
         """
-        name = category or SHARED
+        name = bank_of(category) if category else SHARED
         if any((bank == SHARED) != (name == SHARED) for bank in self.banks):
             raise ValueError(
                 f"cannot add the bank {name!r} to {sorted(self.banks)}: a model has either one "
@@ -246,12 +246,14 @@ class PatchCore:
         """Forget a bank, if there is one: its rows, its category and its radius."""
         for kept in (self.banks, self._search, self._radii):
             kept.pop(name, None)
-        self.categories = tuple(category for category in self.categories if category != name)
+        self.categories = tuple(
+            category for category in self.categories if bank_of(category) != name
+        )
         self.radius = max(self._radii.values(), default=None)
 
     def can_judge(self, category: str) -> bool:
         """Whether a bank is there for images of a category."""
-        return SHARED in self.banks or category in self.banks
+        return SHARED in self.banks or bank_of(category) in self.banks
 
     def predict(self, images: Iterable[Any], category: str | None = None) -> list[Prediction]:
         """Judge images; see `predict_each` for folders too large to hold all maps at once.
@@ -345,7 +347,7 @@ class PatchCore:
         """
         scorer = self.scorer(category)
         inputs, sizes = itertools.tee(as_inputs(images))
-        for image, features in zip(sizes, self.source.stream(inputs), strict=True):
+        for image, features in zip(sizes, self.source.stream(inputs, spare=True), strict=True):
             anomaly_map = scorer.anomaly_map(features, image.file_size)
             yield Prediction(anomaly_map, scorer.image_score(anomaly_map))
 
@@ -369,8 +371,8 @@ class PatchCore:
             raise InputError("the model has no memory bank yet; call fit or load first")
         if SHARED in self.banks:
             return SHARED
-        if category in self.banks:
-            return str(category)
+        if category is not None and bank_of(category) in self.banks:
+            return bank_of(category)
         if category is None and len(self.banks) == 1:
             return next(iter(self.banks))
         raise InputError(

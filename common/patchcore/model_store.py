@@ -24,9 +24,25 @@ from common.patchcore.model_folder import (
     sync_folder,
 )
 from common.patchcore.network.feature_space import FeatureSpace
+from common.paths import beside, json_text
 
 SHARED: Final = "shared"
 """Name of the only bank in scope `shared`; in scope `category` banks are named by category."""
+
+
+def bank_of(category: str) -> str:
+    """Name of a category's own bank: its own, but for a category that is called `shared`.
+
+    That one's bank is `shared/`, which no folder can be called.
+    """
+    return f"{category}/" if category == SHARED else category
+
+
+def category_of(bank: str) -> str | None:
+    """The category whose own bank this is; None for the bank that all share."""
+    return None if bank == SHARED else bank.removesuffix("/")
+
+
 FORMAT: Final = 1
 
 
@@ -118,7 +134,7 @@ class SavedModel:
 
     def _write(self, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        building = folder.with_name(folder.name + ".partial")
+        building = beside(folder, ".partial")
         remove_model(building)
         building.mkdir()
         save_file(
@@ -142,8 +158,7 @@ class SavedModel:
             "weights_source": self.weights_source,
             "provenance": self.provenance,
         }
-        text = json.dumps(facts, indent=2, allow_nan=False)
-        (building / FACTS).write_text(text + "\n", encoding="utf-8")
+        (building / FACTS).write_text(json_text(facts) + "\n", encoding="utf-8")
         for name in (ROWS, FACTS):
             sync_file(building / name)
         sync_folder(building)

@@ -12,6 +12,7 @@ import yaml
 
 from common.config import NAMED_WEIGHTS, Settings
 from common.data.partition import PARTITIONS
+from common.data.strict_yaml import read_yaml
 from common.errors import InputError
 from common.patchcore.names import check_names
 
@@ -186,14 +187,14 @@ def read_plan(path: Path) -> ExperimentPlan:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: the experiment file cannot be read ({error})") from None
     except yaml.YAMLError as error:
         words = " ".join(str(error).split())
         raise InputError(f"{path}: is not YAML ({words}); mend the file") from None
-    if content is None:
-        content = {}
+    if not content:
+        raise InputError(f"{path}: is empty; expected keys such as data, methods and seeds")
     if not isinstance(content, dict):
         raise InputError(
             f"{path}: holds {type(content).__name__}, expected keys such as methods and seeds"

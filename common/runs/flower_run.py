@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import tomli_w
+
 from common.config import Settings
 from common.errors import RunError
 from common.runs.processes import end_with_parent, tool
@@ -67,16 +69,12 @@ class Flwr:
 
     def write_connection(self, address: str, root_certificates: Path | None) -> None:
         """Write the configuration: one SuperLink, with TLS if there is an authority to trust."""
-        trust = (
-            "insecure = true"
-            if root_certificates is None
-            else f"root-certificates = {json.dumps(str(root_certificates))}"
-        )
-        (self.folder / "config.toml").write_text(
-            f'[superlink]\ndefault = "{self.connection}"\n\n[superlink.{self.connection}]\n'
-            f"address = {json.dumps(address)}\n{trust}\n",
-            encoding="utf-8",
-        )
+        trust: dict[str, Any] = {"insecure": True}
+        if root_certificates is not None:
+            trust = {"root-certificates": str(root_certificates)}
+        known = {"default": self.connection, self.connection: {"address": address, **trust}}
+        text = tomli_w.dumps({"superlink": known})
+        (self.folder / "config.toml").write_text(text, encoding="utf-8")
 
     def submit(self, settings: Settings, *options: str) -> str:
         """Submit a run of this app; return its id.
@@ -87,10 +85,7 @@ class Flwr:
             If Flower does not take it.
         """
         config = self.folder / "run.toml"
-        pairs = settings.to_run_config().items()
-        # JSON's strings, numbers and booleans are TOML's, too.
-        text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in pairs)
-        config.write_text(text, encoding="utf-8")
+        config.write_text(tomli_w.dumps(settings.to_run_config()), encoding="utf-8")
         answer = self.ask("run", str(app_folder()), f"--run-config={config}", *options)
         return str(answer["run-id"])
 

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from common.config import Settings
-from common.errors import RunError
+from common.config import PATH_KEYS, Settings
+from common.errors import InputError, RunError
+from common.paths import path_text
 from common.runs.flower_run import Flwr, Listener, longest_run
 from common.runs.processes import (
     end_with_parent,
@@ -69,6 +70,11 @@ def run_simulation(settings: Settings, on_step: Listener | None = None) -> Path:
         allow; with the reason that the server gave.
     """
     settings = settings.absolute()
+    for key in (*PATH_KEYS, "weights"):
+        path = str(settings.to_run_config()[key])
+        if path != path_text(path):
+            found = f"setting {key}: found {path_text(path)}, expected a path that is UTF-8 text"
+            raise InputError(f"{found}, which Flower can be told; rename it")
     until = time.monotonic() + longest_run(settings)
     with _superlink() as home:
         federation = _federation(settings.num_stations, settings.device)

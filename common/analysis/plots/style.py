@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, ParamSpec
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from common.analysis.plots.letters import Canvas, families
 from common.analysis.series import METHOD_LABELS
 
 Parameters = ParamSpec("Parameters")
@@ -54,7 +55,7 @@ PNG_DPI: Final = 160
 _LEGEND_LETTERS: Final = 62
 
 STYLE: Final[dict[Any, Any]] = {
-    "font.family": "DejaVu Sans",
+    "font.family": families(),
     "font.size": 9.0,
     "axes.titlesize": 10.0,
     "axes.titleweight": "bold",
@@ -101,7 +102,7 @@ def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
 def new_figure(height: float, width: float = WIDTH) -> Figure:
     """Open a figure of so many inches, outside pyplot: no window, nothing to close."""
     figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
+    Canvas(figure)
     return figure
 
 
@@ -192,7 +193,9 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
         One `<svg>` element without prolog, metadata or addresses. The text stays text.
     """
     buffer = io.StringIO()
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        # The text stays text: whether a letter can be shown is up to the reader's fonts.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     drawn = buffer.getvalue()

@@ -17,6 +17,7 @@ from common.analysis.report.template import render_page
 from common.analysis.run_files import find_runs, load_run
 from common.analysis.series import group_runs, value_table
 from common.errors import InputError
+from common.paths import beside, path_text
 
 _GALLERY_DPI: Final = 110
 
@@ -84,8 +85,8 @@ def write_report(
     path = out if out.suffix in (".html", ".htm") else out / "report.html"
     page = render_page(page_context(runs, _grouped(gallery or ())))
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page, encoding="utf-8")
+    partial = beside(path, ".partial", prefix=".")
+    partial.write_text(path_text(page), encoding="utf-8")
     partial.replace(path)
     return path
 

@@ -16,6 +16,7 @@ from PIL import Image
 from common.data.synthetic.catalog import CATEGORIES, Category
 from common.data.synthetic.image import SyntheticImage, draw_image
 from common.errors import InputError
+from common.paths import beside
 
 VERSION = 1  # of the drawings: the same seed and version give the same bytes
 _SMALLEST = 32
@@ -93,7 +94,7 @@ def write_synthetic(
         "version": VERSION,
         "note": _NOTE,
     }
-    partial = root.parent / f".{root.name}.{uuid.uuid4().hex[:8]}.partial"
+    partial = beside(root, f".{uuid.uuid4().hex[:8]}.partial", prefix=".")
     try:
         partial.mkdir(parents=True)
         summary: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from common.patchcore.exact.device_filter import MOST_THREADS, DeviceTable, device_products, upload
 from common.patchcore.exact.frame import Frame
 
-_BLOCKS = (4096, 2048)
+_BLOCKS = (16384, 4096)
 
 
 class DeviceCover:

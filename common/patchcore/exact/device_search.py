@@ -14,7 +14,7 @@ from common.patchcore.exact.filters import FrameFilter
 from common.patchcore.exact.frame import fit_frame
 from common.patchcore.exact.search_kernels import FAR
 
-_QUERIES = 512
+_QUERIES = 2048
 _ROWS = 1 << 14
 
 

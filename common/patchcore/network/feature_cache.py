@@ -22,6 +22,8 @@ from numpy.typing import DTypeLike, NDArray
 KEEP_FREE_BYTES = 2 * 2**30
 UNLIMITED_BYTES = 2**50  # of a temporary cache: the disk is its limit
 _ABANDONED_SECONDS = 3600.0
+_IN_USE_SECONDS = 24 * 3600.0
+_SPARE = ".spare.npy"
 _HEADER_BYTES = 128  # of a small .npy file
 _TRAILER = struct.Struct("<8sI")  # behind the array: a mark and the CRC-32 of all before it
 _MARK = b"fpccrc32"
@@ -36,7 +38,8 @@ class FeatureCache:
         Private to one user: patch features are not anonymous. Created with mode 700.
     limit_bytes : int
         About this much is kept. The least recently used entries go first; those that this process
-        has used stay.
+        has used stay. Spare entries (of images that a run looks at once, as test images) go before
+        all others, and never drive out what was used within a day.
 
     Attributes
     ----------
@@ -73,13 +76,13 @@ class FeatureCache:
 
     def has(self, key: str) -> bool:
         """Whether an entry is there."""
-        return self._path(key).is_file()
+        return any(path.is_file() for path in self._paths(key))
 
     def get(self, key: str) -> NDArray[np.floating] | None:
         """Return an entry, mapped into memory; None if it is not there or damaged."""
-        path = self._path(key)
+        path = next((path for path in self._paths(key) if path.is_file()), None)
         # First of all: numpy would trust the header of a damaged file.
-        if key not in self._whole and not _is_whole(path):
+        if path is None or (key not in self._whole and not _is_whole(path)):
             return None
         try:
             features: NDArray[np.floating] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -88,18 +91,23 @@ class FeatureCache:
         if features.ndim != 3 or features.dtype.name not in key:
             return None
         self._whole.add(key)
-        with contextlib.suppress(OSError):
-            os.utime(path)
-        self._used.add(key)
+        self.use(key)
         return features
 
-    def put(self, key: str, features: NDArray[np.floating]) -> None:
-        """Keep an entry if the limits allow it."""
-        path = self._path(key)
+    def use(self, key: str) -> None:
+        """Make an entry young, if it is there: it is needed soon, or a view of it was."""
+        for path in self._paths(key):
+            with contextlib.suppress(OSError):
+                os.utime(path)
+        self._used.add(key)
+
+    def put(self, key: str, features: NDArray[np.floating], *, spare: bool = False) -> None:
+        """Keep an entry if the limits allow it; a spare one only in room that nobody needs."""
+        path = self._paths(key)[spare]
         partial = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.partial")
         with self._lock:
             self._whole.discard(key)
-            if not self._make_room(features.nbytes + _HEADER_BYTES + _TRAILER.size):
+            if not self._make_room(features.nbytes + _HEADER_BYTES + _TRAILER.size, spare):
                 self.skipped += 1
                 return
             try:
@@ -119,7 +127,7 @@ class FeatureCache:
                 return
             self._used.add(key)
 
-    def _make_room(self, needed: int) -> bool:
+    def _make_room(self, needed: int, spare: bool) -> bool:
         def fits() -> bool:
             free = shutil.disk_usage(self.folder).free - needed
             return self._size + needed <= self.limit_bytes and free >= KEEP_FREE_BYTES
@@ -129,8 +137,14 @@ class FeatureCache:
         if needed > self.limit_bytes:
             return False
         self._size = self._count()
-        stale = [item for item in self._entries() if self._key_of(item[0]) not in self._used]
-        for path, size, _ in sorted(stale, key=lambda item: item[2]):
+        stale = [
+            (not path.name.endswith(_SPARE), changed, path, size)
+            for path, size, changed in self._entries()
+            if self._key_of(path) not in self._used
+        ]
+        for keep, changed, path, size in sorted(stale):
+            if spare and keep and time.time() - changed < _IN_USE_SECONDS:
+                continue
             if fits():
                 break
             path.unlink(missing_ok=True)
@@ -143,11 +157,12 @@ class FeatureCache:
     def _entries(self) -> list[tuple[Path, int, float]]:
         return _listed(self.folder.glob("*/*.npy"))
 
-    def _path(self, key: str) -> Path:
-        return self.folder / f"{key}.npy"
+    def _paths(self, key: str) -> tuple[Path, Path]:
+        """Where an entry is, and where it is if it is a spare one."""
+        return self.folder / f"{key}.npy", self.folder / f"{key}{_SPARE}"
 
     def _key_of(self, path: Path) -> str:
-        return f"{path.parent.name}/{path.stem}"
+        return f"{path.parent.name}/{path.name.removesuffix(_SPARE).removesuffix('.npy')}"
 
 
 class _Summed:

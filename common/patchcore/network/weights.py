@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from common.errors import InputError, MissingWeightsError
 from common.patchcore.network.architectures import BACKBONES, published, stages_up_to
+from common.paths import beside
 
 State = dict[str, torch.Tensor]
 
@@ -157,7 +158,7 @@ def fetch_imagenet(backbone: str, deadline: float) -> bool:
     path, until = imagenet_file(backbone), time.monotonic() + deadline
     if path.is_file():
         return True
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = beside(path, f".{os.getpid()}.partial")
     url, digest = BACKBONES[backbone].weights_url(), hashlib.sha256()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

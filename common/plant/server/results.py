@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from common.errors import InputError, RunError
-from common.paths import DEFAULT_RUNS, RUNS_VARIABLE
+from common.paths import DEFAULT_RUNS, RUNS_VARIABLE, beside
 
 
 def runs_folder(chosen: Path | None = None) -> Path:
@@ -51,7 +51,7 @@ def fetch_result(run_id: str, out: Path, runs: Path) -> Path:
     out = out.expanduser().absolute()
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file; give a folder")
-    partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
+    partial = beside(out, f".{os.getpid()}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
