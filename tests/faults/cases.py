@@ -84,7 +84,7 @@ class Place:
 
 
 Make = Callable[[Place], object]
-Ending = Literal["same", "refused", "failed", "told"]
+Ending = Literal["same", "refused", "failed", "stopped", "told"]
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ class Expected:
     ending : str
         `same`: exit code 0 and the results of the clean twin. `refused`: exit code 2, one line,
         nothing written. `failed`: exit code 1, the line says what; what was done equals the twin's.
+        `stopped`: one of the two.
         `told`: exit code 0 or 1, and the fault is named: the user knows that results are others.
     words : tuple of str
         All of them are in what the command says.
@@ -114,6 +115,10 @@ def refused(*words: str) -> Expected:
 
 def failed(*words: str) -> Expected:
     return Expected("failed", words)
+
+
+def stopped(*words: str) -> Expected:
+    return Expected("stopped", words)
 
 
 def told(*words: str) -> Expected:

@@ -46,7 +46,7 @@ def results(command: str, place: Place, said: str) -> Results:
     out = place.root / place.out.replace("~", str(place.root))
     folder = out if place.out.endswith(("/", ".")) else out / command
     # Unlike `Path.exists`, it is no error to it that a name is too long.
-    if not (said if command in ("check", "show") else os.path.exists(folder)):  # noqa: PTH110
+    if not (said if command in ("check", "show") else os.path.exists(folder)):
         return {}
     match command:
         case "check":
@@ -93,4 +93,4 @@ def _verdicts(folder: Path, photos: Path) -> Iterator[tuple[str, Any]]:
     for row in sorted(rows, key=lambda row: row["path"]):
         if row["score"]:
             name = row["path"].removeprefix(f"{photos}/")
-            yield name, [row[key] for key in ("score", "threshold", "anomalous")]
+            yield name, [float(row["score"]), float(row["threshold"]), row["anomalous"] == "true"]

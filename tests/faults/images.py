@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from cases import JUDGES, RUNS, Case, Place, every, failed, refused, same, told
+from cases import RUNS, Case, Place, every, failed, refused, same, stopped, told
 from inspection_cases import SIZE
 from pictures import cut_short, pixels, write
 from PIL import Image
@@ -128,7 +128,7 @@ SEVERAL: dict[str, Spoil] = {
     "an MPO of two views": several("MPO"),
 }
 EQUAL: dict[str, Spoil] = {
-    "a palette": saved_as("P"),
+    "a palette": lambda path: Image.open(path).convert("L").convert("P").save(path),
     "alpha": saved_as("RGBA"),
     "grey": saved_as("L"),
     "grey with alpha": saved_as("LA"),
@@ -187,7 +187,7 @@ CASES = [
         {
             "check": told("test/cut/000.png"),
             **every("explore evaluate federate", refused("test/cut/000.png")),
-            "baseline": refused("test/cut/000.png"),
+            "baseline": stopped("test/cut/000.png"),
         },
     ),
     Case(
@@ -200,11 +200,10 @@ CASES = [
         all_photos(sixteen_bits(1)),
         {"inspect": told("bits")},
     ),
-    Case("photo: smaller than the network", on_photo(of_size(20, 20)), {"inspect": failed("20")}),
     Case(
         "training image: smaller than the network",
         on_first(of_size(20, 20)),
-        {"check": told("train/good/000.png", "20"), **every(RUNS, refused("000.png", "20"))},
+        {"check": told("train/good/000.png", "20")},
     ),
     Case(
         "training image: of one colour",
@@ -235,10 +234,5 @@ CASES = [
         "an image that nobody reads",
         on_first(lambda path: path.rename(path.with_suffix(".heic"))),
         {"check": told("000.heic"), **every(RUNS, refused("000.heic"))},
-    ),
-    Case(
-        "photo that nobody reads",
-        on_photo(lambda path: path.rename(path.with_suffix(".heic"))),
-        every(JUDGES, told("0.heic")),
     ),
 ]

@@ -93,6 +93,7 @@ def through(place: Place) -> None:
 FEDERATED = ("with brackets", "outside the basic plane", "decomposed, as macOS writes it")
 """Categories that `federate` sees, too: some of each kind, as each takes a second."""
 
+
 def cases() -> Iterator[Case]:
     for kind, name in NAMES.items():
         more = " federate" if kind in FEDERATED else ""
