@@ -96,7 +96,7 @@ class Expected:
     ending : str
         `same`: exit code 0 and the results of the clean twin. `refused`: exit code 2, one line,
         nothing written. `failed`: exit code 1, the line says what; what was done equals the twin's.
-        `stopped`: one of the two.
+        `stopped`: one of the two; figures may be those of fewer images.
         `told`: exit code 0 or 1, and the fault is named: the user knows that results are others.
     words : tuple of str
         All of them are in what the command says.

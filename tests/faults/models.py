@@ -65,10 +65,6 @@ DAMAGED: dict[str, tuple[Make, str]] = {
     "facts as a list": (on_file("model.json", lambda path: path.write_text("[]")), "model.json"),
     "a later format": (with_facts(lambda facts: facts.update(format=99)), "format 99"),
     "a fact missing": (with_facts(lambda facts: facts.pop("feature_space")), "model.json"),
-    "a threshold of nothing": (
-        with_facts(lambda facts: facts["thresholds"]["plate"].update(value=None)),
-        "model.json",
-    ),
     "another bank's facts": (
         with_facts(lambda facts: facts.update(rows={"washer": 3})),
         "do not belong together",
@@ -120,10 +116,6 @@ def saved(state: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]
     return lambda path: torch.save(state(network()), path)
 
 
-def with_prefix(state: dict[str, Any]) -> object:
-    return {"epoch": 3, "state_dict": {f"module.{name}": own for name, own in state.items()}}
-
-
 def spoiled_weights(state: dict[str, Any]) -> object:
     state["layer2.0.conv1.weight"][0, 0, 0, 0] = float("nan")
     return state
@@ -152,19 +144,9 @@ CASES = [
         {"inspect": refused("plat", "plate")},
     ),
     Case(
-        "a setting that judging does not use",
-        lambda place: place.set("inspect", "target-false-alarm-rate=0.01"),
-        {"inspect": refused("target-false-alarm-rate")},
-    ),
-    Case(
         "a setting that adding does not use",
         lambda place: place.set("add", "seed=7"),
         {"add": refused("seed")},
-    ),
-    Case(
-        "a setting that evaluating does not use",
-        lambda place: place.set("evaluate", "calibration-fraction=0.5"),
-        {"evaluate": refused("calibration-fraction")},
     ),
     Case(
         "a threshold that is no number",
@@ -187,12 +169,6 @@ CASES = [
         "weights: without the second layer",
         weights(saved(lambda state: {n: t for n, t in state.items() if "layer2" not in n})),
         wrong_weights("layer2"),
-    ),
-    Case(
-        "weights: wrapped by a training program",
-        weights(saved(with_prefix)),
-        {"baseline": same},
-        twin=weights(saved(lambda state: state)),
     ),
     Case(
         "what it judged lies beside it",
