@@ -125,6 +125,16 @@ MEASURED: dict[str, dict[str, Any]] = {
             }
         },
     },
+    "device": {
+        "device": "Some GPU",
+        "cases": [
+            {
+                **{"what": "search", "device": 0.01, "processor": 0.04, "peer": 0.008},
+                **{"ratio": 4.0, "peer_ratio": 0.8},
+            },
+            {"what": "image", "device": 0.002, "processor": 0.05, "ratio": 25.0, "error": 1e-6},
+        ],
+    },
     "autovi": {
         "data": "drawings in AutoVI's counts and sizes",
         "summary": "used 1 of 1",
@@ -218,6 +228,14 @@ def page_of(folder: Path, name: str, result: dict[str, Any]) -> str:
         (
             "memory_large",
             ["| 3,525,000 | 20,000 | 3.75 | 3.25 | 12.50 | nothing | 400 |", "3.5 GB: MISSED"],
+        ),
+        (
+            "device",
+            [
+                "Some GPU against the 2 cores",
+                "| search | 10.0 | 40.0 | 8.0 | 4.0x | 0.8x | 0 |",
+                "| image | 2.0 | 50.0 | - | 25.0x | - | 1e-06 |",
+            ],
         ),
         (
             "autovi",
