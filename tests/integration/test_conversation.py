@@ -159,8 +159,8 @@ def test_metrics_of_merged_counts_equal_those_of_one_place(
     # And a third way: the saved model, all test images, one process.
     model, index = PatchCore.load(stations.folder), index_data(parts)
     for category, told in stations.metrics.items():
-        counts = EvaluationCounts()
-        judge(model, index, category, index.select("test", category), (), counts)
+        test = index.select("test", category)
+        counts, _ = judge(model, index, category, test, (), EvaluationCounts)
         pooled = build_metrics(
             counts.compute(),
             method=told["method"],

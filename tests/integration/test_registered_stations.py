@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -64,7 +65,9 @@ def plant(
     monkeypatch.setenv("FEDPATCHCORE_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("FEDPATCHCORE_STATIONS", str(made.keys))
     # To the ServerApp this grid is the one of a real plant.
-    monkeypatch.setattr("server_app.app.HttpGrid", LocalGrid)
+    monkeypatch.setattr("flwr.superlink.grid.HttpGrid", LocalGrid)
+    retries = SimpleNamespace(should_giveup=lambda error: True)
+    monkeypatch.setattr(LocalGrid, "_retry_invoker", retries, raising=False)
     monkeypatch.setattr("server_app.admission.GRACE_FOR_THE_REST", 0.2)
     monkeypatch.setattr("server_app.admission.WAIT_FOR_STATIONS", 0.6)
     return made

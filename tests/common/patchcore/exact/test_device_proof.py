@@ -110,7 +110,7 @@ def test_after_an_error_the_step_is_done_again_and_the_device_is_left(
     monkeypatch.setattr("common.patchcore.exact.device_cover._BLOCKS", (100, 10))
     calls = Calls().watch(monkeypatch, **{step: (call, RuntimeError(f"{CRASH}\nSearch for it"))})
     bank = MemoryBank(ROWS, threads=1, device=PLAYED)
-    queries = np.tile(ROWS, (2, 1))
+    queries = np.tile(ROWS, (6, 1))  # more than one block
     found = select_coreset(ROWS, 200, device=PLAYED, threads=1)
     distances, indices = bank.nearest(queries)
     assert (found.indices.tolist(), found.radii.tolist()) == slow_selection(ROWS, 200)
