@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from flwr.common import log
 
@@ -16,17 +15,16 @@ from client_app.deadline import IMPORT_SECONDS, Deadline
 # The limit of a message is not known yet, and the libraries may lie on a drive that is gone.
 with Deadline(IMPORT_SECONDS):
     from client_app import work
-    from client_app.failures import advice, failure_code
+    from client_app.failures import failure_of
     from client_app.run_folder import RunFolder
     from client_app.station import Station, open_station
-    from common.errors import FedPatchCoreError
     from common.protocol.messages import (
-        CATEGORY_PATTERN,
         BankPart,
         BuildRequest,
         Facts,
         ScoreRequest,
         SurveyRequest,
+        bank_refusal,
     )
     from common.protocol.records import (
         BANK,
@@ -99,7 +97,7 @@ def _bank_rows(message: Message, station: Station) -> dict[str, Any]:
     """Rows of banks that came along; their names are looked at before anything is done."""
     banks = select_prefix(BANK, take_arrays(message.content))
     for name, rows in banks.items():
-        if not re.fullmatch(CATEGORY_PATTERN, name) or rows.ndim != 2:
+        if bank_refusal(name) or rows.ndim != 2:
             raise MalformedReplyError(
                 f"bank {name[:120]!r} of shape {rows.shape}; expected the name of a category and "
                 "rows of numbers"
@@ -118,24 +116,12 @@ def _answer(message: Message, context: Context, do: Work) -> Message:
             station = open_station(context.node_config, context.run_config)
             facts, arrays = do(station)
             content = to_record(facts, arrays)
+        except MalformedReplyError as error:
+            # Made of the request alone, so nothing of this station is in it.
+            log(logging.ERROR, "fedpatchcore station: %s", error)
+            advice = "server and station must run the same version"
+            content = failure_record("unusable-request", f"{error}; {advice}")
         except Exception as error:
-            content = _failure(error, real="station" in context.node_config)
+            failure = failure_of(error, real="station" in context.node_config)
+            content = failure_record(failure.code, failure.reason)
     return Message(content, reply_to=message)
-
-
-def _failure(error: Exception, real: bool) -> RecordDict:
-    """Say what went wrong: all of it in this station's log, and to the server what it may know.
-
-    Paths and file names stay on a real station; the server gets a code and advice.
-    """
-    known = isinstance(error, FedPatchCoreError | MalformedReplyError)
-    log(logging.ERROR, "fedpatchcore station: %s", error, exc_info=None if known else error)
-    if isinstance(error, MalformedReplyError):
-        # Made of the request alone, so nothing of this station is in it.
-        return failure_record(
-            "unusable-request", f"{error}; server and station must run the same version"
-        )
-    code = failure_code(error)
-    if real:
-        return failure_record(code, advice(code))
-    return failure_record(code, str(error) if known else f"{type(error).__name__}: {error}")

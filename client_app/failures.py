@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
+import logging
 import re
 from collections.abc import Iterator
 from typing import Final
+
+from flwr.common import log
 
 from common.errors import (
     FedPatchCoreError,
     MissingWeightsError,
     NoImagesError,
     UnreadableImageError,
+    reason,
 )
+from common.protocol.messages import Failure, as_sentence
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -65,6 +70,17 @@ def failure_code(error: Exception) -> str:
 def advice(code: str) -> str:
     """Say what to do, in words that hold for every station."""
     return ADVICE.get(code, "an error that nobody expected; the station's own log tells it whole")
+
+
+def failure_of(error: Exception, real: bool) -> Failure:
+    """Say what went wrong: all of it in this station's log, and to the server what it may know.
+
+    Paths and file names stay on a real station; the server gets a code and advice.
+    """
+    known = isinstance(error, FedPatchCoreError)
+    log(logging.ERROR, "fedpatchcore station: %s", error, exc_info=None if known else error)
+    code = failure_code(error)
+    return Failure(code=code, reason=as_sentence(advice(code) if real else reason(error)))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

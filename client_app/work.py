@@ -14,18 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from client_app.failures import failure_of
 from client_app.run_folder import RunFolder
 from client_app.station import Station
 from common.config import Settings
 from common.data.images import read_size
 from common.data.layout import Sample
+from common.data.remarks import image_remarks
 from common.errors import InputError, NoImagesError
-from common.evaluation.judge import StationJudgement, judge_station
+from common.evaluation.judge import StationJudgement, judge_station, noting
 from common.patchcore import FeatureExtractor, PatchCore
 from common.patchcore.distances import Distances
 from common.patchcore.exact.device import take_notices
 from common.patchcore.local_bank import LocalBank, build_local_bank, covering_radius
-from common.patchcore.model_store import SHARED
+from common.patchcore.model_store import SHARED, bank_of
 from common.patchcore.network.feature_cache import FeatureCache
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.features import FeatureSource
@@ -56,7 +58,9 @@ Arrays = dict[str, NDArray[Any]]
 def survey(station: Station) -> SurveyReply:
     """Say who the station is and what it holds; reads image headers, computes no feature."""
     extractor = _extractor(station.settings)
-    names = sorted({s.category for s in (*station.bank_samples, *station.held_out, *station.test)})
+    samples = [*station.bank_samples, *station.held_out, *station.test]
+    names = sorted({sample.category for sample in samples})
+    notices = [*station.notices, *image_remarks(samples)]
     categories = {}
     for name in names:
         sizes = _sizes(station.bank_samples, name)
@@ -80,7 +84,7 @@ def survey(station: Station) -> SurveyReply:
         categories=categories,
         feature_space=_shown_space(station, extractor.space),
         feature_dim=extractor.feature_dim,
-        notices=[as_sentence(notice) for notice in station.notices[:MAX_NOTICES]],
+        notices=[as_sentence(notice) for notice in notices[:MAX_NOTICES]],
     )
 
 
@@ -159,14 +163,24 @@ def score(
         )
         for name, bank in banks.items():
             model.set_bank(name, bank)
-        found, radius = model.source.whole(_judge, station, request, model)
+        found, radius, unmeasured = model.source.whole(_judge, station, request, model)
         folder.clear()
     device, *notices = _computed_by(model.source)
+    notices += [
+        f"bank {name}: how far it lies from the training images was not measured, "
+        f"{failure_of(error, station.real)}"
+        for name, error in unmeasured.items()
+    ]
     reply = ScoreReply(
         station=station.name,
         categories={
             name: CategoryScores(
-                test=found.counts[name].n_images, held_out_scores=list(own.held_out)
+                test=found.counts[name].n_images,
+                held_out_scores=list(own.held_out),
+                failed={
+                    what: failure_of(error, station.real)
+                    for what, error in found.faults.get(name, {}).items()
+                },
             )
             for name, own in found.scores.items()
         },
@@ -175,7 +189,7 @@ def score(
         seconds=time.monotonic() - started,
         extracted=model.source.computed,
         device=device,
-        notices=notices,
+        notices=notices[:MAX_NOTICES],
     )
     counts = {name: own.to_arrays() for name, own in found.counts.items() if own.n_images}
     return reply, {f"{name}/{key}": a for name, own in counts.items() for key, a in own.items()}
@@ -183,11 +197,15 @@ def score(
 
 def _judge(
     station: Station, request: ScoreRequest, model: PatchCore
-) -> tuple[StationJudgement, dict[str, float]]:
-    """Judge the station's images; how far its training patches lie from each bank."""
+) -> tuple[StationJudgement, dict[str, float], dict[str, Exception]]:
+    """Judge the station's images; how far its training patches lie from each bank, or why not.
+
+    The training images come first, as their features are in the cache still.
+    """
+    radii, unmeasured = _radii(station, model.source, model.banks)
     test, held_out = station.test, station.held_out
     found = judge_station(model, station.index, test, held_out, score_test=request.score_images)
-    return found, _radii(station, model.source, model.banks)
+    return found, radii, unmeasured
 
 
 def _choose_rows(
@@ -236,21 +254,24 @@ def _stored_bank(folder: RunFolder, round_: int, parts: int) -> Arrays:
     return {key: np.concatenate([part[key] for part in whole]) for key in whole[0]} if whole else {}
 
 
-def _radii(station: Station, source: FeatureSource, banks: Arrays) -> dict[str, float]:
+def _radii(
+    station: Station, source: FeatureSource, banks: Arrays
+) -> tuple[dict[str, float], dict[str, Exception]]:
     distances, dtype = _distances(station.settings), row_dtype(station.settings.wire_dtype)
-    radii = {}
+    radii, faults = dict[str, float](), dict[str, Exception]()
     for name, bank in banks.items():
         images = _bank_images(station, name)
         if images:
-            radii[name] = covering_radius(source, images, bank, distances, dtype)
-    return radii
+            with noting(faults, name):
+                radii[name] = covering_radius(source, images, bank, distances, dtype)
+    return radii, faults
 
 
 def _bank_images(station: Station, bank: str) -> list[ImageInput]:
     return [
         ImageInput(sample.path)
         for sample in station.bank_samples
-        if bank in (SHARED, sample.category)
+        if bank in (SHARED, bank_of(sample.category))
     ]
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.errors import InputError
+from common.paths import given_path
 
 Value = str | int | float | bool
 
@@ -218,9 +219,9 @@ class Settings:
         """Return a copy whose paths do not depend on the working directory of another process."""
         weights = self.weights
         if weights not in NAMED_WEIGHTS:
-            weights = str(Path(weights).expanduser().resolve())
-        data_root = str(Path(self.data_root).expanduser().resolve()) if self.data_root else ""
-        output_dir = str(Path(self.output_dir).expanduser().resolve())
+            weights = str(given_path(weights))
+        data_root = str(given_path(self.data_root)) if self.data_root else ""
+        output_dir = str(given_path(self.output_dir))
         return self.with_(weights=weights, data_root=data_root, output_dir=output_dir)
 
 

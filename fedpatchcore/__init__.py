@@ -10,27 +10,20 @@ if the folder `fedpatchcore/app` is on their own path (mypy's `mypy_path`).
 Example: `from fedpatchcore import PatchCore, select_coreset`
 """
 
-import ast
-from importlib import import_module
-from pathlib import Path
-from typing import Any
-
-from fedpatchcore._app import put_last
-
-# The stub beside this file is the one list of names: `from HOME import NAME as NAME`.
-_STUB = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
-_HOMES = {
-    alias.name: node.module
-    for node in _STUB.body
-    if isinstance(node, ast.ImportFrom) and node.module
-    for alias in node.names
-}
-
-__all__ = sorted(_HOMES)
+TYPE_CHECKING = False  # `typing` takes longer than all of this file, and the command waits for it
+if TYPE_CHECKING:
+    from typing import Any
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
+def __getattr__(name: str) -> "Any":
+    from importlib import import_module
+
+    from fedpatchcore._app import public_names, put_last
+
+    homes = public_names()
+    if name == "__all__":
+        return sorted(homes)
+    home = homes.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     put_last(home.partition(".")[0])
@@ -39,4 +32,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    from fedpatchcore._app import public_names
+
+    return sorted({*globals(), "__all__", *public_names()})

@@ -8,12 +8,27 @@ checkout it is the checkout.
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 _HERE: Final = Path(__file__).resolve().parent
 FOLDER: Final = _HERE / "app" if (_HERE / "app").is_dir() else _HERE.parent
+
+
+@cache
+def public_names() -> dict[str, str]:
+    """The module of every public name, from the stub: `from HOME import NAME as NAME`."""
+    import ast  # of no use to the command
+
+    stub = ast.parse((_HERE / "__init__.pyi").read_text(encoding="utf-8"))
+    return {
+        alias.name: node.module
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
 
 
 def put_first() -> None:

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.patchcore.aggregation import AGGREGATIONS, Indices, Rows, apportion
+from common.patchcore.aggregation import AGGREGATIONS, IN_ORDER, Indices, Rows, apportion
 from common.patchcore.local_bank import row_budget
 
 __all__ = [
     "AGGREGATIONS",
+    "IN_ORDER",
     "apportion",
     "as_rows",
+    "dealt",
     "joined",
     "owners_of",
     "row_budgets",
@@ -89,6 +91,24 @@ def joined(parts: list[Rows]) -> Rows:
         whole[end - len(part) : end] = part
         end -= len(part)
     return whole
+
+
+def dealt(kept: Rows, new: Rows, round_: int) -> Rows:
+    """Put rows of a later round between those kept: of every prefix each round has its share.
+
+    Examples
+    --------
+    In round 3 two rows of the rounds before are followed by a new one.
+
+    >>> import numpy as np
+    >>> from server_app.aggregation import dealt
+    >>> kept, new = np.array([[1], [2], [3], [4]]), np.array([[-1], [-2], [-3]])
+    >>> dealt(kept, new, 3).ravel().tolist()
+    [1, 2, -1, 3, 4, -2, -3]
+    """
+    places = [np.arange(len(kept)) // max(1, round_ - 1), np.arange(len(new)) + 0.5]
+    order = np.argsort(np.concatenate(places), kind="stable")
+    return np.concatenate([kept, new])[order]
 
 
 def owners_of(indices: Indices, lengths: Sequence[int]) -> Indices:

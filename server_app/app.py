@@ -10,7 +10,7 @@ from flwr.common import log
 from flwr.serverapp import Grid, ServerApp
 
 from common.config import Settings
-from common.errors import reason_of
+from common.errors import reason
 from common.hooks.lookup import require
 from common.hooks.table import HTTP_GRID
 from common.patchcore.names import check_names
@@ -28,6 +28,9 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run the conversation and write what came of it, a failure included.
 
+    Once the banks are built no failure discards them: the model is written as it is, and what
+    could not be evaluated is told.
+
     Raises
     ------
     FedPatchCoreError
@@ -37,7 +40,7 @@ def main(grid: Grid, context: Context) -> None:
         _run(grid, context)
     except Exception as error:
         # One line: a simulation's log is read line by line for the reason.
-        log(logging.ERROR, "%s failed: %s", LOG_PREFIX, " ".join(reason_of(error).split()))
+        log(logging.ERROR, "%s failed: %s", LOG_PREFIX, " ".join(reason(error).split()))
         raise
 
 
@@ -65,16 +68,22 @@ def _run(grid: Grid, context: Context) -> None:
         if judge is not None:
             judge.run(outcome)
     except Exception as error:
-        failure = error
+        if outcome.built:
+            outcome.unevaluated.append(reason(error))
+            outcome.gaps = {name: {"test", "held-out"} for name in outcome.categories()}
+        else:
+            failure = error
     folder = write_outcome(
         settings,
         outcome,
         run_id=context.run_id,
         started=started,
         deployed=deployed,
-        error=None if failure is None else reason_of(failure),
+        error=None if failure is None else reason(failure),
     )
     log(logging.INFO, "%s %s", LOG_PREFIX, outcome.roster.summary())
+    for missed in outcome.unevaluated:
+        log(logging.WARNING, "%s NOT EVALUATED: %s", LOG_PREFIX, missed)
     log(logging.INFO, "%s written: %s", LOG_PREFIX, folder)
     if failure is not None:
         raise failure

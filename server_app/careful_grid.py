@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from itertools import repeat
 from typing import Any, Final
 
 import httpx
@@ -23,6 +24,8 @@ PATIENCE_SECONDS: Final = 300.0
 """How long a SuperLink may go on answering 500 before the run ends."""
 UNREADABLE_CODE: Final = 0
 """Flower's code for an error of unknown kind."""
+NOT_TAKEN_CODE: Final = 100
+"""Our own, far from Flower's: the SuperLink did not take the request."""
 _UNPACKING: Final = (
     ValueError,  # json.JSONDecodeError and UnicodeDecodeError are among them
     TypeError,
@@ -82,12 +85,20 @@ class CarefulGrid(Grid):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> list[Message]:
-        """Send messages and pull the replies; an unreadable one becomes an error reply."""
+        """Send messages and pull the replies.
+
+        An unreadable one becomes an error reply, and so does a request that was never sent.
+        """
         sent = list(messages)
-        ids = self._inside.push_messages(sent)
-        waiting = {i: message for i, message in zip(ids, sent, strict=False) if i}
+        # Flower returns None for a message that was not taken, and nothing at all for a 413.
+        ids = [*self._inside.push_messages(sent), *repeat(None, len(sent))][: len(sent)]
+        waiting = {i: message for i, message in zip(ids, sent, strict=True) if i}
         until = None if timeout is None else time.monotonic() + timeout
-        replies: list[Message] = []
+        replies = [
+            Message(Error(code=NOT_TAKEN_CODE, reason=""), reply_to=message)
+            for i, message in zip(ids, sent, strict=True)
+            if not i
+        ]
         while waiting:
             for identifier in list(waiting):
                 found = self._pull(identifier, waiting[identifier])

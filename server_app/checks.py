@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from common.errors import InputError
 from common.evaluation import EvaluationCounts
 from common.evaluation.mergeable.checks import ARRAY_NAMES
-from common.patchcore.model_store import SHARED
+from common.patchcore.model_store import SHARED, bank_of
 from common.patchcore.network.architectures import LAYERS
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.row_format import SCALE_ROWS
@@ -200,7 +200,9 @@ def check_score_reply(
     for category, scores in reply.categories.items():
         surveyed = survey.categories[category]
         held_out = len(scores.held_out_scores)
-        _check_category(category, scores.test, held_out, surveyed, score_images)
+        wanted = {"test"} if score_images else set()
+        wanted = (wanted | {"held-out"}) - set(scores.failed)
+        _check_category(category, scores.test, held_out, surveyed, wanted)
         if category in parts:
             evaluations[category] = _read_counts(category, parts[category])
         found = evaluations[category].n_images if category in evaluations else 0
@@ -222,7 +224,7 @@ def _check_categories(
     if unknown:
         raise MalformedReplyError(f"category {unknown[0]!r} was not in the survey")
     expected = {name for name, told in survey.categories.items() if told.test or told.held_out}
-    can_judge = {name for name in expected if SHARED in banks or name in banks}
+    can_judge = {name for name in expected if SHARED in banks or bank_of(name) in banks}
     if judged != can_judge or without != expected - can_judge:
         raise MalformedReplyError(
             f"judged {sorted(judged)} and found no bank for {sorted(without)}; expected "
@@ -231,16 +233,17 @@ def _check_categories(
 
 
 def _check_category(
-    category: str, test: int, held_out: int, told: CategoryCounts, score_images: bool
+    category: str, test: int, held_out: int, told: CategoryCounts, wanted: Collection[str]
 ) -> None:
-    expected = told.test if score_images else 0
+    expected = told.test if "test" in wanted else 0
     if test != expected:
         raise MalformedReplyError(
             f"category {category}: {test} test images scored, expected {expected}"
         )
-    if held_out != told.held_out:
+    expected = told.held_out if "held-out" in wanted else 0
+    if held_out != expected:
         raise MalformedReplyError(
-            f"category {category}: {held_out} held-out scores, the survey said {told.held_out}"
+            f"category {category}: {held_out} held-out scores, the survey said {expected}"
         )
 
 

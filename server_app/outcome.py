@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.evaluation import EvaluationCounts, StationScores
+from common.evaluation.judge import left_out
 from common.patchcore.network.feature_space import FeatureSpace
 from common.protocol.messages import SurveyReply
 from server_app.plan import Plan
@@ -38,11 +40,17 @@ class Outcome:
         Image scores: of held-out images, and of the test images that the station judged.
     without_bank : set of str
         Categories that no bank could judge at some station.
-    radius : float or None
+    radii : dict of bank to float
         Largest distance of a training patch from its bank, over all stations.
     seconds : dict of step to float
     device : str or None
         What computed features at the server, if it judged images itself.
+    built : bool
+        Whether the banks are what the run set out to build: what fails later takes nothing away.
+    unevaluated : list of str
+        What could not be judged, where and why.
+    gaps : dict of category to set of str
+        Which images of it are among that: `test`, `held-out`.
     notices : list of str
         What a reader of the results should know.
     """
@@ -55,9 +63,12 @@ class Outcome:
     counts: dict[str, EvaluationCounts] = field(default_factory=dict)
     station_scores: dict[str, dict[str, StationScores]] = field(default_factory=dict)
     without_bank: set[str] = field(default_factory=set)
-    radius: float | None = None
+    radii: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     device: str | None = None
+    built: bool = False
+    unevaluated: list[str] = field(default_factory=list)
+    gaps: dict[str, set[str]] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
 
     @property
@@ -77,8 +88,15 @@ class Outcome:
         return {name: bank.rows for name, bank in self.banks.items()}
 
     def categories(self) -> list[str]:
-        """All categories that some station holds, in order."""
-        return sorted({c for survey in self.surveys.values() for c in survey.categories})
+        """All categories that some station holds or has left rows of, in order."""
+        held = {c for survey in self.surveys.values() for c in survey.categories}
+        left = {c for s in self.planned.values() for c, told in s.categories.items() if told.images}
+        return sorted(held | left)
+
+    def leave_out(self, category: str, place: str, faults: Mapping[str, object]) -> None:
+        """Keep what could not be judged of a category somewhere, see `Judged.faults`."""
+        self.unevaluated += left_out(f"{category} {place}", faults)
+        self.gaps.setdefault(category, set()).update(faults)
 
     def note(self, notice: str) -> None:
         """Keep a notice, once."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.config import Settings
-from common.patchcore.model_store import SHARED
+from common.patchcore.model_store import SHARED, bank_of
 from common.protocol.messages import SurveyReply
 from server_app.aggregation import apportion, row_budgets, station_weights
 
@@ -78,7 +78,7 @@ def make_plan(surveys: Mapping[str, SurveyReply], settings: Settings) -> Plan:
     held: dict[str, dict[str, tuple[int, int]]] = {}
     for station in names:
         for category, counts in surveys[station].categories.items():
-            bank = SHARED if settings.bank_scope == "shared" else category
+            bank = SHARED if settings.bank_scope == "shared" else bank_of(category)
             images, patches = held.setdefault(bank, {}).get(station, (0, 0))
             held[bank][station] = (images + counts.images, patches + counts.patches)
     held = {bank: own for bank, own in held.items() if sum(i for i, _ in own.values())}

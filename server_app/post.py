@@ -22,6 +22,7 @@ from common.protocol.records import (
     take_arrays,
     to_request,
 )
+from server_app.careful_grid import NOT_TAKEN_CODE
 from server_app.roster import Participant, Roster
 
 Answer = TypeVar("Answer", bound=Facts)
@@ -39,6 +40,12 @@ _FLOWER_ERRORS: Final = {
     7: "it does not accept this app",
     8: "its program ended without an answer",
 }
+
+_NOT_TAKEN: Final = (
+    "the SuperLink did not accept the request, so it never left the server; the server's log says "
+    "why. If it was too large (413): raise the limit of whatever stands before the SuperLink, or "
+    "lower global-bank-size"
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,8 @@ class Answered:
 
 def _explain(error: Error) -> str:
     """Put a Flower error into words, without the paths that a traceback may hold."""
+    if error.code == NOT_TAKEN_CODE:
+        return _NOT_TAKEN
     words = _FLOWER_ERRORS.get(error.code, "its program or SuperNode failed")
     said = without_paths(as_sentence(error.reason or ""))[:500]
     return f"{words} (Flower error {error.code}: {said or 'no reason given'})"

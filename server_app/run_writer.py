@@ -60,15 +60,14 @@ def write_outcome(
         The run folder.
     """
     real = has_real_stations(outcome)
-    if (real or deployed) and error is not None:
-        error = without_paths(error)
+    hide = without_paths if real or deployed else str
     surveys = outcome.surveys.values()
     record = RunRecord(
         settings=settings,
         method=method_name(settings, real),
         started=started,
         status="completed" if error is None else "failed",
-        error=error,
+        error=None if error is None else hide(error),
         flower_run_id=str(run_id),
         seconds=dict(outcome.seconds),
         synthetic=any(survey.synthetic for survey in surveys) if surveys else None,
@@ -79,6 +78,7 @@ def write_outcome(
         hide_paths=real or deployed,
         summary=outcome.roster.summary(),
         notices=_who_is_missing(outcome) + outcome.notices,
+        unevaluated=[hide(missed) for missed in outcome.unevaluated],
         contributions=[_contribution(p, outcome) for p in outcome.roster.all() if p.survey],
     )
     if error is None:
@@ -94,11 +94,12 @@ def _conclude(record: RunRecord, outcome: Outcome) -> None:
         scores = outcome.station_scores.get(category, {})
         held_out = [score for own in scores.values() for score in own.held_out]
         found = conclude(category, counts, held_out, rule, stations=scores)
-        record.keep(found, remarks=category not in outcome.without_bank)
+        told = ("test", "held-out") if category in outcome.without_bank else ()
+        record.keep(found, known=outcome.gaps.get(category, told))
     record.notices += _remarks(outcome)
     record.save_model(
         outcome.rows,
-        outcome.radius,
+        outcome.radii,
         _station_calibrations(outcome, rule),
         flower_run_id=record.flower_run_id,
         stations={p.name: p.rows_chosen for p in outcome.roster.all() if p.rows_chosen},

@@ -65,5 +65,7 @@ class ServerEvaluation:
         found = model.source.whole(judge_station, model, self.index, test, ())
         outcome.counts = found.counts
         outcome.without_bank.update(found.without_bank)
+        for category, faults in found.faults.items():
+            outcome.leave_out(category, "on the server", faults)
         outcome.device = model.extractor.computed_by
         outcome.add_seconds("score", time.monotonic() - started)

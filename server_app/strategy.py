@@ -35,7 +35,7 @@ from common.protocol.records import BANK, COUNTS, MalformedReplyError, select_pr
 from common.protocol.wire_rows import from_wire, to_wire
 from common.runs.flower_run import LOG_PREFIX
 from server_app.admission import Admission
-from server_app.aggregation import AGGREGATIONS, as_rows, joined, owners_of
+from server_app.aggregation import AGGREGATIONS, IN_ORDER, as_rows, dealt, joined, owners_of
 from server_app.checks import (
     check_build_reply,
     check_score_reply,
@@ -203,7 +203,7 @@ class FederatedCoreset(Strategy):
         received.clear()
         self._done("build_bank")
         for name, plan in self.outcome.plan.banks.items():
-            self._merge(name, plan, built)
+            self._merge(name, plan, built, server_round)
         if not self.outcome.banks:
             raise RunError("no station delivered a row; there is no bank to go on with")
         # Only who has sent rows: a refused twin has the same name and none of them.
@@ -212,6 +212,7 @@ class FederatedCoreset(Strategy):
                 int((bank.owners == participant.name).sum()) for bank in self.outcome.banks.values()
             )
         self._done("aggregate")
+        self.outcome.built = server_round == self.settings.num_server_rounds
         total = sum(len(rows) for rows in self.outcome.rows.values())
         self._say(f"round {server_round}: global bank of {total} rows from {len(built)} stations")
         # The bank stays in `outcome`: as a Flower record it would be in memory once more.
@@ -261,7 +262,9 @@ class FederatedCoreset(Strategy):
         for notice in reply.notices:
             self.outcome.note(f"{sender.name}: {notice}")
 
-    def _merge(self, name: str, plan: BankPlan, built: Mapping[str, dict[str, Rows]]) -> None:
+    def _merge(
+        self, name: str, plan: BankPlan, built: Mapping[str, dict[str, Rows]], server_round: int
+    ) -> None:
         """Global selection for one bank: what was kept before, and what came now (taken out)."""
         old = self.outcome.banks.get(name)
         stations, banks, weights = [], [], []
@@ -269,6 +272,8 @@ class FederatedCoreset(Strategy):
             parts = [] if old is None else [old.rows[old.owners == station]]
             if name in built.get(station, {}):
                 parts.append(built[station].pop(name))
+            if len(parts) > 1 and self.settings.aggregation in IN_ORDER:
+                parts = [dealt(parts[0], parts[1], server_round)]
             if sum(len(part) for part in parts):
                 stations.append(station)
                 banks.append(joined(parts))
@@ -339,6 +344,7 @@ class FederatedCoreset(Strategy):
             for category, own in counts.items():
                 outcome.counts.setdefault(category, EvaluationCounts()).merge(own)
             for category, scores in reply.categories.items():
+                outcome.leave_out(category, f"at {reply.station}", scores.failed)
                 tested = counts.get(category, EvaluationCounts())
                 outcome.station_scores.setdefault(category, {})[reply.station] = StationScores(
                     held_out=sorted(scores.held_out_scores),
@@ -346,7 +352,8 @@ class FederatedCoreset(Strategy):
                     defective=tested.image_scores(1),
                 )
             outcome.without_bank.update(reply.without_bank)
-            outcome.radius = max([outcome.radius or 0.0, *reply.radius.values()])
+            for bank, radius in reply.radius.items():
+                outcome.radii[bank] = max(outcome.radii.get(bank, 0.0), radius)
         outcome.roster.require_quorum("scoring")
         self._done("score")
         return MetricRecord({"stations": scored})

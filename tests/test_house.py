@@ -21,7 +21,7 @@ FLOORS = (
     ("patchcore",),
     ("data",),
     ("hooks",),
-    ("config", "paths", "errors"),
+    ("config", "paths", "system", "errors"),
 )
 ORDER = {room: place for place, room in enumerate(room for floor in FLOORS for room in floor)}
 MOST_FILES = 20

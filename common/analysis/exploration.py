@@ -16,6 +16,7 @@ from common.data.layout import DataIndex, Sample
 from common.data.partition import compute_partition_stats, make_partition
 from common.errors import InputError
 from common.evaluation import anomaly_kind
+from common.system.files import write_whole
 
 Pictures = tuple[list[NDArray[np.uint8]], list[str]]
 """Images (H, W, 3) and the title of each, as `plot_sample_grid` takes them."""
@@ -93,7 +94,7 @@ def explore_data(
         path = _picture(found, out, f"partition_{name}")
         plot_partition_distribution(stats, title=f"{name} partition", path=path)
     for name, table in found.tables.items():
-        table.to_csv(out / f"{name}.csv")
+        write_whole(out / f"{name}.csv", table.to_csv())
     return found
 
 

@@ -158,8 +158,9 @@ def _check_info(info: Mapping[str, Any], path: Path) -> None:
         if info.get(key) is not None and not isinstance(info[key], dict):
             raise InputError(f"{path}: {key} is {type(info[key]).__name__}, expected an object")
     _object_list(info.get("stations") or [], path, "stations")
-    if not isinstance(info.get("notices") or [], list):
-        raise InputError(f"{path}: notices is not a list of sentences")
+    for key in ("notices", "unevaluated"):
+        if not isinstance(info.get(key) or [], list):
+            raise InputError(f"{path}: {key} is not a list of sentences")
 
 
 def _object_list(value: object, path: Path, key: str) -> list[Mapping[str, Any]]:

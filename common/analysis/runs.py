@@ -117,7 +117,8 @@ class Run:
     @property
     def notices(self) -> list[str]:
         """Sentences that the run left for its reader."""
-        return [str(notice) for notice in self.info.get("notices") or []]
+        missed = [f"NOT EVALUATED: {what}" for what in self.info.get("unevaluated") or []]
+        return missed + [str(notice) for notice in self.info.get("notices") or []]
 
     @property
     def seconds(self) -> Mapping[str, float]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from common.analysis.runs import Results, metric_value
+from common.data.names import free_word
 
 MEAN_ROW: Final = "mean"
 
@@ -64,12 +65,13 @@ def with_mean_row(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame of float
-        One row more, named "mean"; `attrs["mean_over"]` lists the categories it is the mean of.
-        NaN for a method that lacks one of them.
+        One row more, the last, named "mean" (and more, if a category is called so);
+        `attrs["mean_over"]` lists the categories it is the mean of. NaN for a method that lacks one
+        of them.
     """
     shared = shared_categories(table)
     means = table.loc[shared].mean(axis="index", skipna=False)
-    whole = pd.concat([table, means.to_frame(MEAN_ROW).T])
+    whole = pd.concat([table, means.to_frame(free_word(MEAN_ROW, set(table.index))).T])
     whole.index.name = "category"
     whole.attrs["mean_over"] = shared
     return whole

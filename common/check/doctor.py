@@ -7,7 +7,7 @@ from typing import Final
 
 from common.check import image_checks, layout_checks, mask_checks
 from common.check.facts import Progress
-from common.check.fault_kinds import as_finding
+from common.check.fault_kinds import as_finding, as_remark
 from common.check.findings import CheckOptions, Report
 from common.check.survey import take_survey
 from common.data.images import natural_key
@@ -16,12 +16,15 @@ CHECKS: Final = (
     layout_checks.nesting,
     layout_checks.missing_splits,
     layout_checks.defect_like_names,
+    layout_checks.good_like_names,
     mask_checks.no_masks,
     mask_checks.mask_contents,
+    mask_checks.turned_images,
     image_checks.unreadable_images,
     image_checks.strange_images,
     image_checks.mixed_sizes,
     image_checks.mixed_colours,
+    image_checks.unused_range,
     image_checks.duplicates,
     image_checks.too_few_images,
 )
@@ -58,7 +61,7 @@ def check_folder(
     root = root.expanduser()
     survey = take_survey(root, options or CheckOptions(), progress)
     findings = [as_finding(fault) for fault in survey.faults]
-    findings += [as_finding(fault, "warning") for fault in survey.passed_over]
+    findings += map(as_remark, survey.passed_over)
     findings += [finding for check in CHECKS for finding in check(survey)]
     findings.sort(key=lambda f: (_ORDER[f.severity], natural_key(str(f.path))))
     return Report(

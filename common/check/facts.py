@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from common.data.fault import found_at
-from common.data.images import UNREADABLE, read_image, unreadable
+from common.data.images import as_rgb, open_picture, orientation, set_upright, stored_bits
 from common.errors import InputError
 
 Progress = Callable[[int, int], None]
@@ -35,7 +33,13 @@ class ImageFacts:
         Sha256 (hex) of size and pixels: equal for equal pictures in different files.
     uniform : bool
         Whether all pixels are alike, as of a camera with its cap on.
-    error : str or None
+    bits : int
+        Of a colour channel in the file.
+    brightest : int
+        Largest grey value from 0 to 255, as the network sees the image.
+    orientation : int
+        By EXIF; 1 is upright.
+    error : InputError or None
         Why it cannot be read; the other fields then mean nothing.
     """
 
@@ -44,7 +48,10 @@ class ImageFacts:
     format: str = ""
     digest: str = ""
     uniform: bool = False
-    error: str | None = None
+    bits: int = 8
+    brightest: int = 255
+    orientation: int = 1
+    error: InputError | None = None
 
 
 def read_facts(
@@ -62,14 +69,19 @@ def read_facts(
 
 def _read(path: Path) -> ImageFacts:
     try:
-        with Image.open(path) as image:
-            kind, mode = image.format or "", image.mode
-        pixels = np.asarray(read_image(path))
+        with open_picture(path) as image:
+            kind, mode, bits = image.format or "", image.mode, stored_bits(image)
+            turned = orientation(image)
+            pixels = np.asarray(as_rgb(set_upright(image), bits))
     except InputError as error:
-        return ImageFacts(error=found_at(path, error))
-    except UNREADABLE as error:
-        return ImageFacts(error=found_at(path, unreadable(path, error)))
-    digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
-    grey = mode in _GREY_MODES or mode.startswith("I;")
-    uniform = bool((pixels == pixels[0, 0]).all())
-    return ImageFacts((pixels.shape[0], pixels.shape[1]), grey, kind, digest, uniform)
+        return ImageFacts(error=error)
+    return ImageFacts(
+        size=(pixels.shape[0], pixels.shape[1]),
+        grey=mode in _GREY_MODES or mode.startswith("I;"),
+        format=kind,
+        digest=hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest(),
+        uniform=bool((pixels == pixels[0, 0]).all()),
+        bits=bits,
+        brightest=int(pixels.max()),
+        orientation=turned,
+    )

@@ -10,6 +10,9 @@ from common.data.images import IMAGE_ENDINGS
 
 _MASKS: Final = "localization is measured against the masks; a wrong one makes every figure wrong"
 
+NOTES: Final[frozenset[FaultKind]] = frozenset({"unread-folder"})
+"""What is passed over and may well be meant."""
+
 WORDS: Final[dict[FaultKind, tuple[str, str]]] = {
     "ambiguous-nesting": (
         "the folder has images of its own and a folder of its own name with more, and the inner "
@@ -28,13 +31,16 @@ WORDS: Final[dict[FaultKind, tuple[str, str]]] = {
     "defects-in-train": (
         "the memory bank is built from everything in train/: a defect in it counts as normal for "
         "ever",
-        "move the folder to test/, or away",
+        "rename the folder good if these are good parts; else move it to test/, or away",
     ),
     "empty-folder": (
         "an empty folder is more often a failed copy than meant",
         "copy the images again or remove the folder",
     ),
-    "empty-mask": ("the image is called defective, and no pixel of it is", "draw the region"),
+    "empty-mask": (
+        "the image is called defective, and no pixel of it is",
+        "draw the region, or move the image to test/good if there is no defect on it",
+    ),
     "folder-among-images": (
         "images in deeper folders are not read",
         "move the images up or the folder away",
@@ -71,7 +77,13 @@ WORDS: Final[dict[FaultKind, tuple[str, str]]] = {
     ),
     "orphaned-mask": (
         "ground truth that belongs to no image is a lost image or a wrong name",
-        "restore the image, or rename or remove the ground truth",
+        "rename it after its image (MVTec layout: <stem>_mask.png), restore the image, or remove "
+        "the ground truth",
+    ),
+    "same-name": (
+        "names are compared letter by letter, however a system composes its accents: these two "
+        "are one, and their images would be mixed up",
+        "rename one of the folders, or move its images into the other",
     ),
     "same-stem": (
         "two images of one name but for the ending would share their masks",
@@ -81,6 +93,10 @@ WORDS: Final[dict[FaultKind, tuple[str, str]]] = {
         "one mask file is one region of one defect, with a single grey value",
         "write one file for each region; smoothing or JPEG compression may have made new values",
     ),
+    "special-file": (
+        "whoever opens a pipe waits until somebody else writes to it",
+        "remove it",
+    ),
     "unknown-mask-value": (
         "the grey value of a mask says which defect it is; this one says nothing",
         "correct the mask, or add the value to defects_config.json",
@@ -89,12 +105,27 @@ WORDS: Final[dict[FaultKind, tuple[str, str]]] = {
         "nobody knows what is in a folder that may not be listed",
         "mend its permissions",
     ),
-    "unreadable-mask": (_MASKS, "restore the file from where it came from"),
+    "unread-folder": (
+        "a category's images are read from train/ and test/, its masks from ground_truth/, and "
+        "nothing else",
+        "nothing to do if that is meant (as for MVTec LOCO's validation/); else move its images",
+    ),
+    "unreadable-mask": (_MASKS, "save the mask anew: one 8-bit picture, black but for the defect"),
+    "unusable-name": (
+        "the name of a category or defect type stands in messages between stations, in results "
+        "and on screens",
+        "rename the folder: printable characters of any script, without slashes",
+    ),
     "wrong-name": (
         "train, test, ground_truth and good are looked for in lower case",
         "rename the folder",
     ),
 }
+
+
+def as_remark(passed_over: Fault) -> Finding:
+    """What a check says of something that no run looks at."""
+    return as_finding(passed_over, "note" if passed_over.kind in NOTES else "warning")
 
 
 def as_finding(fault: Fault, severity: Severity = "error") -> Finding:

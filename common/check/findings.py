@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from common.config import Settings
+
 Severity = Literal["error", "warning", "note"]
 """error: runs refuse the folder; warning: they accept it and their result suffers; note: for
 information, a clean folder may have some."""
@@ -69,16 +71,13 @@ class CheckOptions:
 
     Attributes
     ----------
-    target_false_alarm_rate : float
-        Share of good parts that may be judged anomalous.
-    calibration_fraction : float
-        Share of the good training images held out for the threshold.
+    settings : Settings
+        Of the runs that are planned: how many images they hold out, and what for.
     rate_is_wanted : bool
         Whether somebody asked for this rate; too few images for the default one are only a note.
     """
 
-    target_false_alarm_rate: float = 0.05
-    calibration_fraction: float = 0.1
+    settings: Settings = Settings()  # noqa: RUF009  # frozen as well
     rate_is_wanted: bool = False
 
 

@@ -10,8 +10,10 @@ from typing import Final
 
 from common.check.findings import CheckOptions, Finding, Kind
 from common.check.survey import Survey
-from common.data.holdout import count_held_out
+from common.data.fault import found_at
+from common.data.holdout import count_held_out, hold_out_as_stations
 from common.data.images import IMAGE_FORMATS
+from common.data.remarks import describe_range
 from common.data.samples import Sample
 
 _SMALLEST: Final = 32
@@ -21,6 +23,14 @@ UNREADABLE_IMAGE: Final = Kind(
     "error",
     "a run stops at an image that it cannot read, rather than leave it out without a word",
     "copy the file again from where it came from, or remove it",
+)
+NARROW_RANGE: Final = Kind(
+    "unused-range",
+    "warning",
+    "the values are scaled by what the file format can hold, not by what the camera gives: few "
+    "grey levels are left, and defects drown in them",
+    "save the images so that white is the format's largest value: the camera's values shifted up "
+    "(12 bits in a 16-bit file: times 16; many cameras call that left-aligned), or 8 bits",
 )
 WRONG_FORMAT: Final = Kind(
     "wrong-suffix",
@@ -84,6 +94,13 @@ NO_HOLDOUT: Final = Kind(
     "with one image none can be held out of the bank, so there is no threshold",
     "add good training images",
 )
+NO_HOLDOUT_DEALT: Final = Kind(
+    "no-holdout-at-stations",
+    "note",
+    "where every station has one image of the category, none is held out: a simulation, and the "
+    "baseline that it is compared with, have no threshold for it",
+    "set num-stations lower (1 for the baseline alone), or add good training images",
+)
 TOO_FEW_NOTE: Final = Kind(
     "too-few-for-false-alarm-rate",
     "note",
@@ -97,7 +114,8 @@ def unreadable_images(survey: Survey) -> Iterator[Finding]:
     """Empty, truncated and other broken files."""
     for path, facts in survey.facts.items():
         if facts.error is not None:
-            yield UNREADABLE_IMAGE.at(path, facts.error)
+            mend = str(facts.error).rpartition("; ")[2]
+            yield UNREADABLE_IMAGE.at(path, found_at(path, facts.error), mend)
 
 
 def strange_images(survey: Survey) -> Iterator[Finding]:
@@ -145,6 +163,15 @@ def mixed_colours(survey: Survey) -> Iterator[Finding]:
             yield MIXED_COLOURS.at(path, text)
 
 
+def unused_range(survey: Survey) -> Iterator[Finding]:
+    """Categories of 16-bit files in which a camera of 10, 12 or 14 bits left most values unused."""
+    for part in survey.parts:
+        facts = [survey.facts[sample.path] for sample in survey.readable(part)]
+        found = describe_range([(one.bits, one.brightest) for one in facts])
+        if found is not None:
+            yield NARROW_RANGE.at(part.category.folder, found)
+
+
 def duplicates(survey: Survey) -> Iterator[Finding]:
     """Equal pictures in different files, by their pixels."""
     groups: dict[str, list[Sample]] = defaultdict(list)
@@ -168,13 +195,26 @@ def _relation(first: Sample, other: Sample) -> Kind:
 
 def too_few_images(survey: Survey) -> Iterator[Finding]:
     """Categories whose held-out images cannot promise the wanted false-alarm rate."""
+    dealt = _held_out_by_stations(survey)
     for part in survey.parts:
         readable = sum(survey.facts[path].error is None for path in part.training)
         place = part.category.folder / "train" / "good"
-        yield from judge_held_out(place, readable, survey.options)
+        together = None if dealt is None else dealt[part.category.name]
+        yield from judge_held_out(place, readable, survey.options, together)
 
 
-def judge_held_out(place: Path, count: int, options: CheckOptions) -> Iterator[Finding]:
+def _held_out_by_stations(survey: Survey) -> Counter[str] | None:
+    """How many of each category a simulation's stations would hold out; None: too few for it."""
+    settings = survey.options.settings
+    samples = [sample for part in survey.parts for sample in survey.readable(part)]
+    if sum(sample.split == "train" for sample in samples) < settings.num_stations:
+        return None
+    return Counter(s.category for s in hold_out_as_stations(samples, settings).held_out)
+
+
+def judge_held_out(
+    place: Path, count: int, options: CheckOptions, together: int | None = None
+) -> Iterator[Finding]:
     """Say whether enough of a category's good training images would be held out.
 
     Parameters
@@ -184,21 +224,35 @@ def judge_held_out(place: Path, count: int, options: CheckOptions) -> Iterator[F
     count : int
         How many there are.
     options : CheckOptions
+    together : int, optional
+        How many the stations of a simulation would hold out.
     """
-    rate = options.target_false_alarm_rate
+    settings = options.settings
+    rate, fraction = settings.target_false_alarm_rate, settings.calibration_fraction
     needed = math.ceil(1 / rate - 1e-9) - 1
     if count == 1:
         yield NO_HOLDOUT.at(place, "one good training image")
-    if count < 2 or options.calibration_fraction == 0:
+    if count < 2 or fraction == 0:
         return
-    held_out = count_held_out(count, options.calibration_fraction)
-    if held_out < needed:
+    held_out = count_held_out(count, fraction)
+    dealt = ""
+    if together is not None and together != held_out:
+        dealt = (
+            f" in one place, {together} by {settings.num_stations} stations of the "
+            f"{settings.partition} partition"
+        )
+    if together == 0:
+        yield NO_HOLDOUT_DEALT.at(
+            place, f"{count} good training images, {held_out} held out{dealt}"
+        )
+    fewest = min(held_out, together or held_out)
+    if fewest < needed:
         kind = TOO_FEW if options.rate_is_wanted else TOO_FEW_NOTE
         yield kind.at(
             place,
-            f"{count} good training images, {held_out} of them held out: they promise a "
-            f"false-alarm rate of at most {1 / (held_out + 1):.3g}, not {rate:g}",
-            _how_many(count, needed, options.calibration_fraction),
+            f"{count} good training images, {held_out} of them held out{dealt}: they promise a "
+            f"false-alarm rate of at most {1 / (fewest + 1):.3g}, not {rate:g}",
+            _how_many(count, needed, fraction),
         )
 
 

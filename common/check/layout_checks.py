@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import Final
 
@@ -34,6 +35,10 @@ _DEFECT_WORDS: Final = frozenset(
     ]
 )
 
+_GOOD_WORDS: Final = frozenset(
+    ["bon", "clean", "fine", "goods", "gut", "io", "nominal", "normal", "ok", "okay", "passed"]
+)
+
 NESTED: Final = Kind(
     "double-nesting",
     "note",
@@ -57,6 +62,12 @@ SUSPICIOUS_NAME: Final = Kind(
     "warning",
     "a defect among the good training images teaches the model that it is normal",
     "look at the image; move it to test/<defect> if it shows one, else rename it",
+)
+GOOD_LIKE: Final = Kind(
+    "good-like-name",
+    "warning",
+    "every test folder but good is a defect type: good parts in it make every figure wrong",
+    "rename it good if these are good parts",
 )
 
 
@@ -82,18 +93,32 @@ def missing_splits(survey: Survey) -> Iterator[Finding]:
 def defect_like_names(survey: Survey) -> Iterator[Finding]:
     """Good training images whose file names speak of a defect."""
     for part in survey.parts:
-        own = {sample.defect_type.lower() for sample in part.defective}
+        own = {sample.defect_type for sample in part.defective}
         for path in part.training:
-            word = _defect_word(path.stem.lower(), own)
+            word = _defect_word(path.stem, own)
             if word:
                 yield SUSPICIOUS_NAME.at(path, f"a good training image whose name says {word!r}")
 
 
+def good_like_names(survey: Survey) -> Iterator[Finding]:
+    """Test folders that are called as good parts are, and count as a defect type."""
+    for part in survey.parts:
+        for folder in dict.fromkeys(sample.path.parent for sample in part.defective):
+            if " ".join(_words(folder.name)) in _GOOD_WORDS:
+                yield GOOD_LIKE.at(folder, f"test images named {folder.name!r} count as defective")
+
+
 def _defect_word(stem: str, types: set[str]) -> str | None:
     """The first word of a name that stands for a defect; the category's own types first."""
-    words = re.findall(r"[a-z]+", stem)
+    words = _words(stem)
     joined = f"_{'_'.join(words)}_"
     for name in sorted(types):
-        if f"_{'_'.join(re.findall(r'[a-z]+', name))}_" in joined:
+        own = _words(name)
+        if own and f"_{'_'.join(own)}_" in joined:  # a type called 1 is in no name
             return name
     return next((word for word in words if word in _DEFECT_WORDS), None)
+
+
+def _words(name: str) -> list[str]:
+    """Words of letters, of any script, in small ones."""
+    return re.findall(r"[^\W\d_]+", unicodedata.normalize("NFC", name).lower())

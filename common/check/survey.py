@@ -8,9 +8,9 @@ from pathlib import Path
 from common.check.facts import ImageFacts, Progress, read_facts
 from common.check.findings import CheckOptions
 from common.data.fault import Fault
-from common.data.part import Part
+from common.data.folder.part import Part
+from common.data.folder.scan import scan_data
 from common.data.samples import Sample
-from common.data.scan import scan_data
 
 
 @dataclass(frozen=True)

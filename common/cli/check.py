@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from common.check import CheckOptions, Finding, Report, check_folder
-from common.cli.shared import SetOption, console, make_settings, plain, progress_bar
+from common.cli.console import console, styled
+from common.cli.shared import SetOption, make_settings, progress_bar, tell_unused
 from common.config import Settings
 from common.errors import InputError
+from common.paths import json_text
+from common.runs.honoured import require_used
 
+_OF_A_FOLDER: Final = frozenset(
+    {"calibration-fraction", "dirichlet-alpha", "num-stations", "partition", "seed"}
+    | {"target-false-alarm-rate"}
+)
+"""Settings that decide what a check of a data folder says."""
 _COLOURS: Final = {"error": "bold red", "warning": "bold yellow", "note": "cyan"}
 
 
@@ -46,9 +53,11 @@ def check(
 
     Exit code 0: clean; 1: faults; 2: nothing that could be looked over.
 
+    --set says with which settings runs are planned, if not with the usual ones, such as
+    num-stations and partition: how many images are held out depends on them.
+
     With --station nothing is changed and nothing of Flower is started. Run it as the user that
-    the station runs as; --set says with which settings the plant's runs are planned, if not with
-    the usual ones.
+    the station runs as.
 
     Example: fedpatchcore check data/autovi
 
@@ -56,14 +65,20 @@ def check(
 
     Example: fedpatchcore check --station /etc/fedpatchcore/station.toml
     """
-    settings = make_settings(changes)
-    options = _options(settings, target_false_alarm_rate, calibration_fraction)
+    options = _options(changes or [], target_false_alarm_rate, calibration_fraction)
+    unused = {text.partition("=")[0].strip() for text in changes or []} - _OF_A_FOLDER
     if station:
-        code = _check_station(path or Path("station.toml"), settings, options, as_json)
+        require_used("check --station", changes)
+        if not as_json:
+            tell_unused("check --station", options.settings, changes)
+        code = _check_station(path or Path("station.toml"), options, as_json)
     elif path is None:
         raise InputError("give a data folder, or --station for the station file in this folder")
-    elif changes:
-        raise InputError("--set belongs to --station; a data folder has no settings")
+    elif unused:
+        raise InputError(
+            f"--set: a data folder is checked without {', '.join(sorted(unused))}; what counts "
+            f"there is {', '.join(sorted(_OF_A_FOLDER))}"
+        )
     else:
         code = _check_data(path, options, as_json)
     if code:
@@ -76,27 +91,26 @@ def _check_data(data: Path, options: CheckOptions, as_json: bool) -> int:
             data, options, lambda done, total: show("reading images", done, total)
         )
     if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=2))
+        typer.echo(json_text(report.to_json()))
     else:
         _print(report)
     return report.exit_code
 
 
-def _check_station(path: Path, settings: Settings, options: CheckOptions, as_json: bool) -> int:
+def _check_station(path: Path, options: CheckOptions, as_json: bool) -> int:
     from common.plant.preflight.station_check import check_station
 
-    settings = settings.with_(calibration_fraction=options.calibration_fraction)
-    report = check_station(path, settings, options)
+    report = check_station(path, options.settings, options)
     if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=2))
+        typer.echo(json_text(report.to_json()))
         return report.exit_code
     for label, text in report.facts.items():
-        console.print(f"[green]seen[/] {label}: {plain(text)}", highlight=False, soft_wrap=True)
+        console.print(styled("seen", "green"), f"{label}: {text}", soft_wrap=True)
     for finding in report.sorted_findings():
         _print_finding(finding, finding.path)
     verdict = "mend this first" if report.exit_code else "ready"
     console.print(
-        f"{plain(report.station)}: {report.count('error')} errors, {report.count('warning')} "
+        f"{report.station}: {report.count('error')} errors, {report.count('warning')} "
         f"warnings, {report.count('note')} notes; {verdict}",
         highlight=False,
         soft_wrap=True,
@@ -104,20 +118,19 @@ def _check_station(path: Path, settings: Settings, options: CheckOptions, as_jso
     return report.exit_code
 
 
-def _options(settings: Settings, rate: float | None, fraction: float | None) -> CheckOptions:
-    usual = settings
-    settings = usual.with_(
-        target_false_alarm_rate=usual.target_false_alarm_rate if rate is None else rate,
-        calibration_fraction=usual.calibration_fraction if fraction is None else fraction,
-    )
+def _options(changes: list[str], rate: float | None, fraction: float | None) -> CheckOptions:
+    settings = make_settings(changes)
+    if rate is not None:
+        settings = settings.with_(target_false_alarm_rate=rate)
+    if fraction is not None:
+        settings = settings.with_(calibration_fraction=fraction)
     if settings.calibration_fraction == 0 and rate is not None:
         raise InputError(
             "--calibration-fraction 0 holds nothing out, so no false-alarm rate can be promised; "
             "leave one of the two options away"
         )
-    return CheckOptions(
-        settings.target_false_alarm_rate, settings.calibration_fraction, rate is not None
-    )
+    default = Settings().target_false_alarm_rate
+    return CheckOptions(settings, settings.target_false_alarm_rate != default or rate is not None)
 
 
 def _print(report: Report) -> None:
@@ -128,7 +141,7 @@ def _print(report: Report) -> None:
     for alike in groups.values():
         _print_group(alike, report.root)
     console.print(
-        f"{plain(report.root)}: {len(report.categories)} categories, {report.images} images, "
+        f"{report.root}: {len(report.categories)} categories, {report.images} images, "
         f"{report.masks} masks; {report.count('error')} errors, {report.count('warning')} "
         f"warnings, {report.count('note')} notes",
         highlight=False,
@@ -140,25 +153,23 @@ def _print_group(findings: list[Finding], root: Path) -> None:
     """What one fault is and how to mend it, once; then every file that has it."""
     first, colour = findings[0], _COLOURS[findings[0].severity]
     times = f", {len(findings)} times" if len(findings) > 1 else ""
-    console.print(
-        f"[{colour}]{first.severity}[/] {first.kind}{times}", highlight=False, soft_wrap=True
-    )
+    console.print(styled(first.severity, colour), f"{first.kind}{times}", soft_wrap=True)
     for finding in findings:
         place = finding.path
         if place.is_relative_to(root):
             place = place.relative_to(root)
         found = finding.found.replace(f"{root}/", "")
-        console.print(f"    {plain(place)}: {plain(found)}", highlight=False, soft_wrap=True)
+        console.print(f"    {place}: {found}", highlight=False, soft_wrap=True)
     for label, text in (("why", first.why), ("mend", first.mend)):
-        console.print(f"  {label}: {plain(text)}", highlight=False, soft_wrap=True)
+        console.print(f"  {label}: {text}", highlight=False, soft_wrap=True)
 
 
 def _print_finding(finding: Finding, place: Path) -> None:
     colour = _COLOURS[finding.severity]
     console.print(
-        f"[{colour}]{finding.severity}[/] {plain(place)}  ({finding.kind})",
-        highlight=False,
+        styled(finding.severity, colour),
+        f"{place}  ({finding.kind})",
         soft_wrap=True,
     )
     for label, text in (("found", finding.found), ("why", finding.why), ("mend", finding.mend)):
-        console.print(f"    {label}: {plain(text)}", highlight=False, soft_wrap=True)
+        console.print(f"    {label}: {text}", highlight=False, soft_wrap=True)

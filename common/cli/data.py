@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from common.cli.shared import console, make_settings, open_data, progress_bar
+from common.cli.console import console, note
+from common.cli.shared import at_work, make_settings, open_data, progress_bar, usable_out
 
 
 def synth(
@@ -26,7 +27,8 @@ def synth(
     """
     from common.data.synthetic import write_synthetic
 
-    with progress_bar("drawing") as show:
+    folder = usable_out(folder, whole=True)
+    with at_work(), progress_bar("drawing") as show:
         summary = write_synthetic(
             folder,
             images=images,
@@ -65,13 +67,15 @@ def split(
     settings = make_settings(
         None, partition=partition, num_stations=stations, seed=seed, dirichlet_alpha=alpha
     )
+    out = usable_out(out, whole=True)
     index = open_data(data)
     made = make_partition(
         index.samples, settings.partition, stations, settings.seed, settings.dirichlet_alpha
     )
-    folders = lay_out(index, made, out)
+    with at_work():
+        folders = lay_out(index, made, out)
     for notice in made.notices:
-        console.print(f"[bold yellow]Note:[/] {notice}")
+        note(notice)
     stats = compute_partition_stats(made.indices, index, names=made.names)
     table = Table(title=f"{partition} partition of {data} in {out}")
     table.add_column("station")

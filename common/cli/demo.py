@@ -11,10 +11,20 @@ import typer
 from rich.panel import Panel
 from rich.table import Table
 
+from common.cli.console import console, styled
 from common.cli.runs import federate_with
-from common.cli.shared import SetOption, console, make_settings, progress_bar, settle_weights
+from common.cli.shared import (
+    SetOption,
+    at_work,
+    make_settings,
+    progress_bar,
+    settle_weights,
+    tell_unused,
+    usable_out,
+)
 from common.data.layout import index_data
 from common.errors import InputError
+from common.runs.honoured import require_used
 
 IMAGES: Final = 12
 SIZE: Final = 96
@@ -39,9 +49,12 @@ def demo(
     from common.runs.baseline import run_baseline
 
     started = time.monotonic()
-    _clear(out)
+    out = usable_out(out)
     data = out / "data"
     settings = make_settings(changes, data_root=str(data), global_bank_size=2000).absolute()
+    require_used("demo", changes)
+    tell_unused("demo", settings, changes)
+    _clear(out)
     console.print(
         Panel(
             "Five stations of a car plant, six parts, images that stay at their station.\n\n"
@@ -53,7 +66,7 @@ def demo(
             title="fedpatchcore demo",
         )
     )
-    with progress_bar("drawing") as show:
+    with at_work(), progress_bar("drawing") as show:
         write_synthetic(
             data,
             images=IMAGES,
@@ -62,12 +75,12 @@ def demo(
             progress=lambda done, total: show("drawing", done, total),
         )
     index = index_data(data)
-    console.print(f"[bold]1.[/] {len(index.samples)} synthetic images of six parts in {data}")
+    console.print(f"1. {len(index.samples)} synthetic images of six parts in {data}")
     settings = settle_weights(settings, synthetic=True, patience=FETCH_SECONDS)
     runs = {name: out / name for name in ("centralized", "federated_iid", "federated_category")}
 
-    console.print("[bold]2.[/] centralized: all images in one place")
-    with progress_bar("centralized") as show:
+    console.print("2. centralized: all images in one place")
+    with at_work(), progress_bar("centralized") as show:
         run_baseline(
             settings.with_(output_dir=str(runs["centralized"])),
             index,
@@ -75,13 +88,14 @@ def demo(
             lambda category, step, done, total: show(f"{category}: {step}", done, total),
         )
     for number, partition in ((3, "iid"), (4, "category")):
-        console.print(f"[bold]{number}.[/] federated, {partition} partition: five Flower stations")
+        console.print(f"{number}. federated, {partition} partition: five Flower stations")
         folder = runs[f"federated_{partition}"]
         federate_with(settings.with_(partition=partition, output_dir=str(folder)))
-    report = write_report(list(runs.values()), out / "report.html")
+    with at_work():
+        report = write_report(list(runs.values()), out / "report.html")
     _print_comparison(runs, settings.weights == "random")
     console.print(
-        f"[bold]5.[/] report: {report}   (all in {time.monotonic() - started:.0f} s)",
+        f"5. report: {report}   (all in {time.monotonic() - started:.0f} s)",
         highlight=False,
     )
 
@@ -104,15 +118,16 @@ def _print_comparison(runs: dict[str, Path], random_weights: bool) -> None:
     console.print(table)
     if random_weights:
         console.print(
-            "[bold yellow]These figures come from RANDOM network weights on drawings: they show "
-            "that everything runs, and say nothing about PatchCore's quality.[/]"
+            styled(
+                "These figures come from RANDOM network weights on drawings: they show that "
+                "everything runs, and say nothing about PatchCore's quality.",
+                "bold yellow",
+            )
         )
 
 
 def _clear(out: Path) -> None:
     """Remove an earlier demonstration, and nothing else."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: is a file; give a folder")
     if out.is_dir() and any(out.iterdir()):
         if not (out / MARKER).is_file():
             raise InputError(f"--out {out}: holds files that no demo wrote; give a new folder")

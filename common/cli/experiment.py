@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from common.cli.shared import console, open_data, progress_bar, require_new, settle_weights
+from common.cli.console import console, styled
+from common.cli.shared import at_work, open_data, progress_bar, settle_weights, usable_out
 from common.errors import RunError
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def experiment(
     from common.runs.experiment_plan import read_plan
 
     plan = read_plan(file)
-    out = out or Path("outputs") / file.stem
-    require_new(out)
+    out = usable_out(out or Path("outputs") / file.stem)
 
     from common.data.demo_data import demo_data
     from common.runs.experiment import report_experiment, run_experiment
@@ -54,12 +53,11 @@ def experiment(
         f"categories in {root}",
         highlight=False,
     )
-    # Ended by a scheduler, stop as by Ctrl-C: with everything that the run in progress started.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with progress_bar("experiment") as show:
-        outcomes = run_experiment(planned, index, out.resolve(), _Lines(show))
-    console.print(_table(outcomes))
-    report = report_experiment(outcomes, index, out)
+    with at_work():
+        with progress_bar("experiment") as show:
+            outcomes = run_experiment(planned, index, out, _Lines(show))
+        console.print(_table(outcomes))
+        report = report_experiment(outcomes, index, out)
     console.print(f"Written: {report}", highlight=False)
     failed = [one for one in outcomes if one.status == "failed"]
     if failed:
@@ -80,7 +78,7 @@ class _Lines:
             console.print(f"{self.kept} finished runs with the same settings are kept")
             self.kept = 0
         rest = "time left unknown yet" if left is None else f"about {duration(left)} left"
-        console.print(f"[bold]\\[{number}/{total}][/] {run.name}  ({rest})", highlight=False)
+        console.print(styled(f"[{number}/{total}]", "bold"), f"{run.name}  ({rest})")
 
     def step(self, text: str, done: int, total: int) -> None:
         self.show(text, done, total)
@@ -89,8 +87,7 @@ class _Lines:
         if outcome.status == "kept":
             self.kept += 1
         elif outcome.status == "failed":
-            console.print("  [bold red]failed:[/] ", end="")
-            console.print(outcome.error, markup=False, highlight=False)
+            console.print(styled("  failed:", "bold red"), str(outcome.error))
 
 
 def _table(outcomes: Sequence[Outcome]) -> Table:

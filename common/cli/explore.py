@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from common.cli.shared import console, open_data, require_new
+from common.cli.console import console, note
+from common.cli.shared import at_work, open_data, usable_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,12 +25,13 @@ def explore(
 
     Example: fedpatchcore explore data/autovi --out outputs/explore
     """
-    require_new(out)
+    out = usable_out(out)
     index = open_data(data)
 
     from common.analysis.exploration import explore_data
 
-    found = explore_data(index, out, num_stations=stations, seed=seed)
+    with at_work():
+        found = explore_data(index, out, num_stations=stations, seed=seed)
     what = "SYNTHETIC data, " if index.synthetic else ""
     counts, sizes = found.tables["statistics"], found.tables["sizes"].reset_index()
     counts = counts.assign(
@@ -51,8 +53,7 @@ def explore(
             title = f"{name} partition over {stations} stations, training images"
             console.print(_table(title, found.tables[f"partition_{name}"]))
     for notice in found.notices:
-        console.print("[bold yellow]Note:[/] ", end="")
-        console.print(notice, markup=False, highlight=False)
+        note(notice)
     console.print(
         f"Written: {len(found.tables)} tables and {len(found.pictures)} pictures in {out}",
         highlight=False,

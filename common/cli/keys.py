@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from common.cli.shared import console, plain
+from common.cli.console import console, styled
 from common.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def keys(
     else:
         made = make_keys(folder, Wanted(station, gateway, superlink, days, renew))
         for path in made:
-            console.print(f"made {plain(path)}", highlight=False, soft_wrap=True)
+            console.print(f"made {path}", highlight=False, soft_wrap=True)
         if not made:
             console.print("Nothing was missing.")
     problems = _show(folder, list_keys(folder))
@@ -96,9 +96,9 @@ def _show(folder: Path, entries: list[KeyEntry]) -> int:
     for entry in entries:
         expires = f"{entry.expires:%Y-%m-%d}" if entry.expires else "never"
         line = f"{entry.path!s:{width}}  {expires:10}  {entry.purpose}"
-        console.print(plain(line), highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     problems = [(entry.path, text) for entry in entries for text in entry.problems]
     for path, text in problems:
-        line = f"[bold yellow]warning[/] {plain(folder / path)}: {plain(text)}"
-        console.print(line, highlight=False, soft_wrap=True)
+        warning = styled("warning", "bold yellow")
+        console.print(warning, f"{folder / path}: {text}", soft_wrap=True)
     return len(problems)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import click
 import typer
-from rich.console import Console
 
 import common
 from common.cli import (
@@ -25,8 +24,13 @@ from common.cli import (
     plant_server,
     runs,
 )
-from common.cli.shared import console
-from common.errors import FedPatchCoreError
+from common.cli.console import Screen, console, styled
+from common.cli.shared import at_work, usable_out, with_whole_paths
+from common.errors import FedPatchCoreError, explained, reason, refused
+from common.paths import cache_root
+from common.system.ending import finish
+from common.system.signals import INTERRUPTED, begin, was_interrupted
+from common.system.streams import output_failure, prepare_streams
 
 DEBUG_VARIABLE = "FEDPATCHCORE_DEBUG"
 
@@ -65,7 +69,11 @@ def report(
     """
     from common.analysis.report import write_report
 
-    path = write_report(folders, out or folders[0])
+    out = out or folders[0]
+    page = out.suffix in (".html", ".htm")
+    usable_out(out.parent if page else out)
+    with at_work():
+        path = write_report(folders, out)
     console.print(f"Written: {path}", highlight=False)
 
 
@@ -86,59 +94,75 @@ for command in (
     keys.keys,
     plant_server.result,
 ):
-    app.command()(command)
+    app.command()(with_whole_paths(command))
 app.add_typer(plant.app, name="plant")
 
 
 def main() -> None:
     """Run the command line; errors end as one line and exit code 1 or 2, never as a traceback."""
-    # As Ctrl-C: what a command has started (Flower's processes) must end with it.
-    signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(run(sys.argv[1:]))
+    begin()
+    prepare_streams()
+    _keep_torch_out_of_the_temporary_directory()
+    code = run(sys.argv[1:])
+    failure = output_failure()
+    if failure is not None:
+        _say(explained(failure))
+    finish(code or int(failure is not None))
 
 
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
+def _keep_torch_out_of_the_temporary_directory() -> None:
+    """Torch makes a folder for compiled code there when it is imported, and leaves it."""
+    with contextlib.suppress(FedPatchCoreError, OSError):
+        cache = cache_root()
+        there = next(place for place in (cache, *cache.parents) if place.exists())
+        if os.access(there, os.W_OK):
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "torch"))
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code: 0 done, 1 failed, 2 unusable input."""
-    errors = Console(stderr=True)
+    """Run one command and return its exit code.
+
+    0 done, 1 failed, 2 unusable input, 130 interrupted.
+    """
     try:
         code = app(arguments, standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except FedPatchCoreError as error:
-        if os.environ.get(DEBUG_VARIABLE):
-            raise
-        errors.print(
-            f"[bold red]fedpatchcore:[/] {_escaped(error)}", soft_wrap=True, highlight=False
-        )
-        return error.exit_code
+        # Typer makes an exit code of Ctrl-C and says nothing.
+        return _interrupted() if code == INTERRUPTED else code if isinstance(code, int) else 0
+    except (click.Abort, KeyboardInterrupt):
+        return _interrupted()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return 2
     except click.ClickException as error:
-        errors.print(
-            f"[bold red]fedpatchcore:[/] {_escaped(error.format_message())}; "
-            "see `fedpatchcore --help`",
-            soft_wrap=True,
-            highlight=False,
-        )
+        _say(f"{error.format_message()}; see `fedpatchcore --help`")
         return 2
-    except (click.Abort, KeyboardInterrupt):
-        errors.print("[bold red]fedpatchcore:[/] interrupted")
-        return 130
     except Exception as error:
+        if was_interrupted():
+            return _interrupted()  # it hit an import or a library that made an error of it
         if os.environ.get(DEBUG_VARIABLE):
             raise
-        errors.print(
-            f"[bold red]fedpatchcore:[/] internal error, {type(error).__name__}: "
-            f"{_escaped(error)} (set {DEBUG_VARIABLE}=1 for details)",
-            soft_wrap=True,
-            highlight=False,
-        )
-        return 1
+        return _failed(error)
 
 
-def _escaped(text: object) -> str:
-    return str(text).replace("[", "\\[")
+def _interrupted() -> int:
+    _say("interrupted")
+    return INTERRUPTED
+
+
+def _failed(error: Exception) -> int:
+    """Say what went wrong; what the system refused before any work is unusable input."""
+    if isinstance(error, FedPatchCoreError):
+        _say(str(error))
+        return error.exit_code
+    if isinstance(error, MemoryError) or refused(error):
+        _say(reason(error))
+        return 1 if isinstance(error, MemoryError) else 2
+    if isinstance(error, RuntimeError) and "home directory" in str(error):
+        _say("a path begins with ~ and a name that is no user's here; write the path out")
+        return 2
+    _say(f"internal error, {reason(error)} (set {DEBUG_VARIABLE}=1 for details)")
+    return 1
+
+
+def _say(text: str) -> None:
+    Screen(stderr=True).print(styled("fedpatchcore:", "bold red"), text, soft_wrap=True)

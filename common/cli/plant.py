@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from common.cli import plant_server, plant_station
+from common.cli.shared import with_whole_paths
 
 app = typer.Typer(
     help="Run a plant on separate machines: server, gateway, stations.",
@@ -21,4 +22,4 @@ for command in (
     plant_server.run,
     plant_server.status,
 ):
-    app.command()(command)
+    app.command()(with_whole_paths(command))

@@ -9,9 +9,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from common.cli.console import console, styled
 from common.cli.plant_station import host_and_port
-from common.cli.shared import SetOption, console, make_settings, plain
+from common.cli.shared import SetOption, at_work, make_settings, tell_unused, usable_out
 from common.errors import FedPatchCoreError, InputError, RunError
+from common.runs.honoured import require_used
 
 KeysOption = Annotated[
     Path, typer.Option(metavar="DIR", help="Folder `server` that `fedpatchcore keys` made.")
@@ -86,7 +88,7 @@ def register(
 
     done = administration.register(_plant(keys, superlink), remove or [])
     for name, what in done.items():
-        console.print(f"{plain(name)}: {what}", highlight=False)
+        console.print(f"{name}: {what}", highlight=False)
 
 
 def status(
@@ -108,10 +110,10 @@ def status(
     for heading in ("station", "status", "since", "node id"):
         table.add_column(heading)
     for node in nodes:
-        shown = f"[{_STATUS_STYLES.get(node.status, '')}]{node.status}"
-        table.add_row(plain(node.name or "-"), shown, _time(node.since), str(node.node_id))
+        shown = styled(node.status, _STATUS_STYLES.get(node.status, ""))
+        table.add_row(node.name or "-", shown, _time(node.since), str(node.node_id))
     for name in sorted(set(plant.members()) - {node.name for node in nodes}):
-        table.add_row(plain(name), "[bold red]not registered", "", "")
+        table.add_row(name, styled("not registered", "bold red"), "", "")
     console.print(table)
     console.print(_runs_table(administration.runs(plant, run_id)))
 
@@ -132,6 +134,10 @@ def run(
     from common.plant.server.results import runs_folder
 
     settings = make_settings(changes)
+    served = settings.evaluation == "server"  # then the server judges images of its own
+    others = [text for text in changes or [] if not (served and text.startswith("data-root="))]
+    require_used("plant run", others)
+    tell_unused("plant run", settings, changes)
     plant = _plant(keys, superlink)
     submitted = ""
 
@@ -145,7 +151,7 @@ def run(
             plant,
             settings,
             on_submitted,
-            lambda text: console.print(f"  {plain(text)}", style="dim", highlight=False),
+            lambda text: console.print(f"  {text}", style="dim", highlight=False),
         )
     except KeyboardInterrupt:
         if submitted:
@@ -176,7 +182,9 @@ def result(
     from common.cli.runs import print_run
     from common.plant.server.results import fetch_result, result_failed, runs_folder
 
-    folder = fetch_result(run_id, out, runs_folder(runs))
+    out = usable_out(out, whole=True)
+    with at_work():
+        folder = fetch_result(run_id, out, runs_folder(runs))
     print_run(folder)
     failure = result_failed(folder)
     if failure is not None:
@@ -216,7 +224,7 @@ def _runs_table(runs: list[dict[str, Any]]) -> Table:
             str(one["run-id"]),
             str(one["status"]),
             f"{float(one.get('elapsed') or 0):.0f} s",
-            plain(_details(one)),
+            _details(one),
         )
     return table
 

@@ -9,21 +9,27 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from common.cli.console import console, note, styled
 from common.cli.shared import (
     SetOption,
+    at_work,
     changed,
-    console,
     make_settings,
     metrics_table,
     open_data,
     print_missing,
     progress_bar,
-    require_new,
+    run_folder,
     settle_weights,
+    tell_unused,
+    usable_out,
 )
 from common.config import Settings
 from common.data.layout import index_data
+from common.data.names import refusal
 from common.errors import InputError, RunError
+from common.paths import cache_folder
+from common.runs.honoured import require_used
 
 DataArgument = Annotated[Path, typer.Argument(help="Data folder, AutoVI or MVTec layout.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run.")]
@@ -36,16 +42,18 @@ def baseline(data: DataArgument, out: OutOption, changes: SetOption = None) -> N
 
     Example: fedpatchcore baseline data/autovi --out outputs/centralized
     """
-    require_new(out)
+    out = run_folder(out)
     settings = make_settings(
         changes, data_root=str(data), output_dir=str(out), bank_scope="category"
     )
+    require_used("baseline", changes)
+    tell_unused("baseline", settings, changes)
     index = index_data(data)
     settings = settle_weights(settings, index.synthetic)
 
     from common.runs.baseline import run_baseline
 
-    with progress_bar("baseline") as show:
+    with at_work(), progress_bar("baseline") as show:
         result = run_baseline(
             settings,
             index,
@@ -71,9 +79,15 @@ def federate(
 
     Example: fedpatchcore federate data/autovi --out outputs/iid --partition iid --set seed=7
     """
-    require_new(out)
+    out = run_folder(out)
     own = {"partition": partition} if partition else {}
     settings = make_settings(changes, data_root=str(data), output_dir=str(out), **own)
+    require_used("federate", changes)
+    if partition not in (None, settings.partition):
+        raise InputError(
+            f"--partition {partition} and --set partition={settings.partition}: give one of them"
+        )
+    tell_unused("federate", settings, changes)
     federate_with(settings)
     print_run(Path(settings.output_dir))
 
@@ -92,11 +106,12 @@ def federate_with(settings: Settings) -> None:
         settings.dirichlet_alpha,
     )
     settings = settle_weights(settings, index.synthetic)
-    with console.status("starting Flower ...") as status:
+    cache_folder("simulation")
+    with at_work(), console.status("starting Flower ...") as status:
 
         def on_step(text: str) -> None:
             console.print(f"  {text}", style="dim", highlight=False)
-            status.update(text)
+            status.update(styled(text, ""))
 
         run_simulation(settings, on_step)
 
@@ -128,29 +143,35 @@ def evaluate(
 
     Example: fedpatchcore evaluate --maps maps/ data/autovi --out outputs/theirs --method theirs
     """
-    require_new(out)
+    out = run_folder(out)
     expected = 1 if maps else 2
     if len(paths) != expected:
         words = "one folder, DATA (with --maps)" if maps else "two folders, MODEL and DATA"
         raise InputError(f"evaluate takes {words}; found {len(paths)}")
+    if method is not None and (reason := refusal(method)):
+        raise InputError(f"--method {method}: names a folder of metrics, and {reason}")
     if maps is not None and export_maps is not None:
         raise InputError("--export-maps writes a model's maps; --maps brings maps: use one of them")
     if maps is not None and station is not None:
         raise InputError("--station picks a model's threshold; --maps brings maps and no model")
+    own = changed(changes)
+    require_used("evaluate --maps" if maps else "evaluate", changes)
     index = open_data(paths[-1])
 
     from common.evaluation import read_kinds
     from common.runs.evaluate import EvaluateOptions, evaluate_maps, evaluate_model
 
+    if export_maps is not None:
+        export_maps = usable_out(export_maps)
     options = EvaluateOptions(
         method=method,
         export_maps=export_maps,
         station=station,
-        changes=changed(changes),
+        changes=own,
         kinds=read_kinds(kinds) if kinds else None,
     )
     work = evaluate_model if maps is None else evaluate_maps
-    with progress_bar("evaluating") as show:
+    with at_work(), progress_bar("evaluating") as show:
         work(
             maps or paths[0],
             index,
@@ -162,7 +183,13 @@ def evaluate(
 
 
 def print_run(folder: Path) -> None:
-    """Summarize a run folder for people."""
+    """Summarize a run folder for people.
+
+    Raises
+    ------
+    RunError
+        If something of the run could not be evaluated, after all has been printed.
+    """
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     table = metrics_table(folder, _title(run))
     if table is not None:
@@ -170,9 +197,16 @@ def print_run(folder: Path) -> None:
         print_missing(folder)
     if run["stations"]:
         console.print(_stations_table(folder, run))
+    missed = run.get("unevaluated") or []
+    for what in missed:
+        console.print(styled("Not evaluated:", "bold red"), str(what), soft_wrap=True)
     for notice in run["notices"]:
-        console.print(f"[bold yellow]Note:[/] {notice}", highlight=False)
+        note(notice)
     console.print(f"Written: {folder} (report: {folder / 'report.html'})", highlight=False)
+    if missed:
+        raise RunError(
+            f"not all was evaluated ({len(missed)}, see above); what is written is whole"
+        )
 
 
 def _title(run: dict[str, Any]) -> str:

@@ -6,26 +6,31 @@ imported where it is used: `fedpatchcore --help` and a wrong path answer at once
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, cast
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from common.cli.console import console, note
 from common.config import Settings
 from common.data.images import verify_images
 from common.data.layout import DataIndex, index_data
-from common.errors import InputError
+from common.errors import InputError, RunError, explained, refused
 from common.patchcore.names import check_names
+from common.paths import given_path
+from common.runs.honoured import unused
+from common.system.ending import orderly
+from common.system.files import require_writable
 
-console = Console()
 FETCH_SECONDS = 300.0
 _HEADLINE = ("AUC-sPRO\n@0.05", "AUC-sPRO\n@0.3", "pixel\nAUROC", "image\nAUROC", "image\nAP")
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 SetOption = Annotated[
     list[str] | None,
@@ -38,20 +43,44 @@ SetOption = Annotated[
 
 
 def make_settings(assignments: list[str] | None, **base: Any) -> Settings:
-    """Defaults, changed by the command's own options, then by `--set`."""
-    return check_names(Settings(**base).override(assignments or []))
+    """Defaults, changed by the command's own options, then by `--set`; paths among them whole."""
+    settings = check_names(Settings(**base).override(assignments or []))
+    given = {*base, *_assigned(assignments)} & {"data_root", "output_dir", "weights"}
+    whole = settings.absolute()
+    return settings.with_(**{key: getattr(whole, key) for key in given})
 
 
 def changed(assignments: list[str] | None) -> dict[str, Any]:
     """Only the settings named by `--set`, validated, in snake_case."""
     settings = make_settings(assignments)
-    keys = [text.partition("=")[0].strip().replace("-", "_") for text in assignments or []]
-    return {key: getattr(settings, key) for key in keys}
+    return {key: getattr(settings, key) for key in _assigned(assignments)}
 
 
-def plain(text: object) -> str:
-    """Text that the console does not take for markup."""
-    return escape(str(text))
+def _assigned(assignments: list[str] | None) -> list[str]:
+    """The settings that `--set` names, in snake_case."""
+    return [text.partition("=")[0].strip().replace("-", "_") for text in assignments or []]
+
+
+def with_whole_paths(command: Command) -> Command:
+    """Let a command get every path of its options and arguments whole; see `given_path`."""
+
+    @functools.wraps(command)
+    def called(*words: Any, **options: Any) -> Any:
+        return command(*words, **{name: _whole(value) for name, value in options.items()})
+
+    return cast(Command, called)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, Path):
+        return given_path(value)
+    return [_whole(one) for one in value] if isinstance(value, list) else value
+
+
+def tell_unused(kind: str, settings: Settings, assignments: list[str] | None) -> None:
+    """Say which of the given settings change nothing in this run."""
+    for sentence in unused(kind, settings, assignments):
+        note(sentence)
 
 
 def open_data(data: Path, workers: int = 4) -> DataIndex:
@@ -99,7 +128,7 @@ def settle_weights(
     if settings.weights == "auto":
         source, notice = resolve_auto(settings.backbone, synthetic)
         if notice:
-            console.print(f"[bold yellow]Note:[/] {notice}")
+            note(notice)
         settings = settings.with_(weights=source)
     # A wrong file is found out now, not in five processes a minute later.
     load_weights(settings.backbone, settings.layer_names, settings.weights, settings.seed)
@@ -110,7 +139,7 @@ def settle_weights(
 def progress_bar(description: str) -> Iterator[Any]:
     """A bar in a terminal, nothing elsewhere; yields a function of (text, done, total)."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -169,7 +198,60 @@ def print_missing(folder: Path) -> None:
                     console.print(f"  {category}: {key} not computed: {reasons[key]}", style="dim")
 
 
-def require_new(out: Path) -> None:
-    """Refuse an output path that is a file."""
+@contextmanager
+def at_work() -> Iterator[None]:
+    """Mark the work of a command: from here on a refusal of the system's is a failed run."""
+    with orderly():
+        try:
+            yield
+        except OSError as error:
+            if not refused(error):
+                raise
+            raise RunError(explained(error)) from error
+
+
+def usable_out(out: Path, whole: bool = False) -> Path:
+    """Look an output folder over before any work: it can be made and written to.
+
+    Parameters
+    ----------
+    out : Path
+    whole : bool
+        The folder is to appear as a whole: it is built beside its place.
+
+    Returns
+    -------
+    Path
+        Absolute.
+
+    Raises
+    ------
+    InputError
+        If it is a file, or whole and a mounted volume.
+    OSError
+        As writing there would later.
+    """
+    out = given_path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file; give a folder")
+    if whole and out.is_mount():
+        raise InputError(
+            f"--out {out}: is a mounted volume, which no finished folder can replace; give a new "
+            f"folder in it, as {out / 'run'}"
+        )
+    require_writable(out.parent if whole else out)
+    return out
+
+
+def run_folder(out: Path) -> Path:
+    """Look a run's output folder over, see `usable_out`; a new run moves an earlier one aside.
+
+    Raises
+    ------
+    InputError
+        If it holds files that no run wrote.
+    """
+    out = usable_out(out, whole=True)
+    if out.is_dir() and any(out.iterdir()) and not (out / "run.json").is_file():
+        raise InputError(f"--out {out}: holds files that no run wrote; give a new folder")
+    return out

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import ndimage
 
 from common.data.fault import Fault, FaultKind
-from common.data.images import UNREADABLE, unreadable
+from common.data.images import open_picture, set_upright
 from common.data.regions import Region, saturation_area
 from common.data.samples import Category, DefectEntry, DefectsConfig, Sample
 from common.errors import InputError
@@ -28,7 +27,7 @@ def read_defects_config(path: Path) -> DefectsConfig:
         If it is not a list of complete, usable entries with distinct grey values from 1 to 255.
     """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_bytes())  # in any Unicode encoding, with a mark or without
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not readable as JSON ({error}); restore the file") from error
     if not isinstance(entries, list):
@@ -53,8 +52,8 @@ def _entry(path: Path, number: int, entry: Any) -> DefectEntry:
             f"{path}: entry {number}: {error} is missing; expected defect_name, pixel_value, "
             "saturation_threshold and relative_saturation"
         ) from error
-    if not isinstance(name, str) or not name:
-        raise InputError(f"{path}: entry {number}: defect_name {name!r}; expected a name")
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise InputError(f"{path}: entry {number}: defect_name {name!a}; expected a printable name")
     if type(value) is not int or not 1 <= value <= 255:
         raise InputError(f"{path}: entry {number}: pixel_value {value!r}; expected 1 to 255")
     if type(relative) is not bool:
@@ -182,12 +181,10 @@ def _connected_regions(values: NDArray[np.uint8], defect_type: str) -> list[Regi
 
 def _pixels(path: Path) -> NDArray[np.uint8]:
     """(H, W) or (H, W, channels)."""
-    try:
-        with Image.open(path) as image:
-            palette = {"1": "L", "P": "RGB"}.get(image.mode)
-            array = np.asarray(image.convert(palette) if palette else image)
-    except UNREADABLE as error:
-        raise unreadable(path, error) from error
+    with open_picture(path) as image:
+        upright = set_upright(image)
+        palette = {"1": "L", "P": "RGB"}.get(upright.mode)
+        array = np.asarray(upright.convert(palette) if palette else upright)
     if array.dtype != np.uint8:
         raise InputError(f"{path}: found {array.dtype} pixels; expected an 8-bit mask")
     return array

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from common.errors import InputError
-from common.paths import cache_root, locked
+from common.paths import cache_folder, cache_root, locked
 
 DEMO_IMAGES: Final = 20
 DEMO_SIZE: Final = 128
@@ -24,16 +23,8 @@ def demo_data() -> Path:
     from common.data.synthetic.write import VERSION, write_synthetic
 
     root = cache_root() / f"synthetic-{DEMO_IMAGES}x{DEMO_SIZE}-v{VERSION}"
-    if root.is_dir():
-        return root
-    try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with locked(root.with_suffix(".lock")):
+    if not root.is_dir():
+        with locked(cache_folder() / f"{root.name}.lock"):
             if not root.is_dir():
                 write_synthetic(root, images=DEMO_IMAGES, size=DEMO_SIZE)
-    except OSError as error:
-        raise InputError(
-            f"{root.parent}: the cache cannot be written ({error}); name a folder that can by "
-            "FEDPATCHCORE_CACHE, or give data with data-root"
-        ) from error
     return root

@@ -25,11 +25,15 @@ FaultKind = Literal[
     "not-a-category",
     "not-an-image-name",
     "orphaned-mask",
+    "same-name",
     "same-stem",
     "several-mask-values",
+    "special-file",
     "unknown-mask-value",
     "unlistable-folder",
+    "unread-folder",
     "unreadable-mask",
+    "unusable-name",
     "wrong-name",
 ]
 """Names that stay the same in every version; what `check` says of each is in `common.check`."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from common.data.folder.scan import scan_data
 from common.data.samples import GOOD, Category, Layout, Sample, Split
-from common.data.scan import scan_data
 
 __all__ = [
     "GOOD",

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data.layout import Sample
+from common.data.names import free_word
 from common.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ AUTOVI_STATIONS: Final = (
 """The production stations of the AutoVI plant and the categories each of them inspects."""
 QUALITY_CONTROL: Final = "quality-control"
 QUALITY_SHARE: Final = 0.1
+
+
+TOTAL: Final = "total"
 
 
 class HasSamples(Protocol):
@@ -297,7 +301,7 @@ def compute_partition_stats(
     import pandas as pd  # a station that deals images out needs no tables
 
     table = pd.DataFrame.from_dict(rows, orient="index", columns=categories).astype("int64")
-    table["total"] = table.sum(axis=1)
+    table[free_word(TOTAL, categories)] = table.sum(axis=1)
     return table
 
 

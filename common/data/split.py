@@ -9,6 +9,7 @@ from pathlib import Path
 from common.data.layout import SYNTHETIC_MARKER, DataIndex, Sample
 from common.data.partition import Partition
 from common.errors import InputError
+from common.paths import beside
 
 
 def lay_out(index: DataIndex, partition: Partition, out: Path) -> dict[str, Path]:
@@ -29,7 +30,9 @@ def lay_out(index: DataIndex, partition: Partition, out: Path) -> dict[str, Path
     Raises
     ------
     InputError
-        If `out` holds something already, lies inside the data folder or cannot be written.
+        If `out` holds something already or lies inside the data folder.
+    OSError
+        If the system refuses; nothing half written stays.
 
     Notes
     -----
@@ -41,7 +44,7 @@ def lay_out(index: DataIndex, partition: Partition, out: Path) -> dict[str, Path
         raise InputError(f"{out}: lies inside the data folder {index.root}; give another folder")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: is not empty; give a new folder or remove it first")
-    building = out.with_name(out.name + ".partial")
+    building = beside(out, ".partial")
     try:
         shutil.rmtree(building, ignore_errors=True)
         for station, indices in partition.indices.items():
@@ -54,11 +57,6 @@ def lay_out(index: DataIndex, partition: Partition, out: Path) -> dict[str, Path
         if out.exists():
             out.rmdir()
         building.rename(out)
-    except OSError as error:
-        raise InputError(
-            f"{out}: the stations' folders could not be written ({error}); "
-            "give a folder on a disk with room"
-        ) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return {name: out / name for name in partition.names}

@@ -137,6 +137,8 @@ def report_calibration(
     held_out: Sequence[float],
     good: Sequence[float],
     stations: Mapping[str, StationScores] | None = None,
+    *,
+    stale: bool = False,
 ) -> CalibrationReport:
     """Compare the tested parts of a category with its calibration.
 
@@ -148,6 +150,8 @@ def report_calibration(
         Scores of all held-out images, and of all good test images.
     stations : mapping of station to StationScores, optional
         Their order changes nothing.
+    stale : bool
+        Whether the bank has grown since the held-out images were scored.
 
     Returns
     -------
@@ -155,7 +159,9 @@ def report_calibration(
     """
     if threshold is None:
         return CalibrationReport(None)
-    drift = compare_with_calibration(good, held_out, threshold.value) if good else None
+    drift = None
+    if good:
+        drift = compare_with_calibration(good, held_out, threshold.value, stale=stale)
     known = stations or {}
     return CalibrationReport(
         drift, {name: _station(name, known, held_out, threshold) for name in known}

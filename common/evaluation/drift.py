@@ -14,6 +14,12 @@ Verdict = Literal["fit", "watch", "refit", "unknown"]
 QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 FEWEST: Final = 5
 """Fewer scores than this on a side say nothing."""
+STALE: Final = (
+    "the bank has grown since the threshold was calibrated; the threshold's promise still holds, "
+    "but it may be higher than needed, and drift is unknown until it is calibrated again: train "
+    "anew with the new parts among the training images"
+)
+"""What there is to say of a calibration that is older than its bank."""
 _SURPRISE: Final = 0.01
 _ALARM: Final = 0.001
 _STRONG_SHIFT: Final = 0.8
@@ -67,6 +73,7 @@ def compare_with_calibration(
     threshold: float | None = None,
     *,
     all_good: bool = True,
+    stale: bool = False,
 ) -> Drift:
     """Say whether today's scores look like those that the threshold was calibrated with.
 
@@ -82,6 +89,8 @@ def compare_with_calibration(
         Whether today's images are known to show good parts. If not, defects among them must not
         look like drift: only the scores up to the threshold are compared, on both sides, and the
         share beyond it is told but not judged.
+    stale : bool
+        Whether the bank has grown since: the same parts score lower now, which is no drift.
 
     Returns
     -------
@@ -89,7 +98,7 @@ def compare_with_calibration(
         `fit`: no sign of a change. `watch`: a surprising one (below 1 %). `refit`: one that chance
         hardly explains (below 0.1 %) and that matters: today's scores are higher in at least 80 %
         of the comparisons, or at least twice as many as promised lie beyond the threshold.
-        `unknown`: fewer than 5 scores on either side.
+        `unknown`: fewer than 5 scores on either side, or a stale calibration.
 
     Raises
     ------
@@ -124,13 +133,15 @@ def compare_with_calibration(
     compared, reference = today, held_out
     if threshold is not None and today.size:
         facts["share_beyond"] = float(np.mean(today > threshold))
-        if held_out.size:
-            rank = int((held_out > threshold).sum()) + 1
-            facts["promised_share"] = rank / (held_out.size + 1)
-            if all_good and rank <= held_out.size:
-                beyond = int((today > threshold).sum())
-                law = stats.betabinom(today.size, rank, held_out.size + 1 - rank)
-                facts["p_beyond"] = float(law.sf(beyond - 1))
+    if stale:
+        return Drift("unknown", "unknown: the bank has grown since the calibration", **facts)
+    if threshold is not None and today.size and held_out.size:
+        rank = int((held_out > threshold).sum()) + 1
+        facts["promised_share"] = rank / (held_out.size + 1)
+        if all_good and rank <= held_out.size:
+            beyond = int((today > threshold).sum())
+            law = stats.betabinom(today.size, rank, held_out.size + 1 - rank)
+            facts["p_beyond"] = float(law.sf(beyond - 1))
     if threshold is not None and not all_good:
         compared, reference = today[today <= threshold], held_out[held_out <= threshold]
     if compared.size and reference.size:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from common.data.defects import load_regions
 from common.data.layout import DataIndex, Sample
+from common.errors import reason
 from common.evaluation.calibration_report import (
     CalibrationReport,
     StationScores,
@@ -18,6 +20,7 @@ from common.evaluation.mergeable.counts import EvaluationCounts
 from common.evaluation.result import EvaluationResult
 from common.evaluation.thresholds import Threshold, calibrate_threshold
 from common.patchcore import PatchCore, Prediction
+from common.patchcore.exact.device import DeviceUnfit
 
 Evaluation = EvaluationCounts | ExactEvaluation
 Kind = TypeVar("Kind", EvaluationCounts, ExactEvaluation)
@@ -34,23 +37,46 @@ class CategoryResult:
     threshold: Threshold | None
     calibration: CalibrationReport
 
-    def remarks(self) -> list[str]:
-        """Say what is not there."""
+    def remarks(self, known: Collection[str] = ()) -> list[str]:
+        """Say what is not there, unless why its `test` or `held-out` images are not is known."""
         found = []
-        if not self.result.image_scores.size:
+        if not self.result.image_scores.size and "test" not in known:
             found.append(f"no test image of {self.category}: it was not evaluated")
-        if self.held_out is not None and self.threshold is None:
+        if self.held_out is not None and self.threshold is None and "held-out" not in known:
             found.append(f"no held-out good image of {self.category}: it has no threshold")
         return found
 
 
 @dataclass(frozen=True)
+class Judged(Generic[Kind]):
+    """What came of the images of one category.
+
+    Attributes
+    ----------
+    evaluation : EvaluationCounts or ExactEvaluation
+        Of all test images, or empty.
+    held_out : list of float
+        Scores of all held-out images, ascending, or none.
+    faults : dict of `test` or `held-out` to Exception
+        What kept these images from being judged.
+    """
+
+    evaluation: Kind
+    held_out: list[float]
+    faults: dict[str, Exception]
+
+
+@dataclass(frozen=True)
 class StationJudgement:
-    """What a station's own images say, by category, and what no bank can judge."""
+    """What a station's own images say, by category, and what no bank can judge.
+
+    `faults` are those of `Judged`.
+    """
 
     counts: dict[str, EvaluationCounts] = field(default_factory=dict)
     scores: dict[str, StationScores] = field(default_factory=dict)
     without_bank: list[str] = field(default_factory=list)
+    faults: dict[str, dict[str, Exception]] = field(default_factory=dict)
 
 
 def evaluate_predictions(
@@ -94,24 +120,39 @@ def judge(
     held_out: Sequence[Sample],
     kind: Callable[[], Kind],
     watch: Watcher | None = None,
-) -> tuple[Kind, list[float]]:
+) -> Judged[Kind]:
     """Judge the test images of a category that the model has a bank for, and the held-out ones.
 
     Of samples of other categories nothing is done; `index` and `watch` are those of
-    `evaluate_predictions`, `kind` makes the evaluation. Returns it, and the image scores of the
-    held-out images, ascending. All features are of one device: should a GPU fail half-way, all is
-    counted and watched again, with features of the CPU.
+    `evaluate_predictions`, `kind` makes the evaluation. An image that cannot be judged is no end
+    of the run: the bank is there. All features are of one device: should a GPU fail half-way, all
+    is counted and watched again, with features of the CPU.
     """
     own = [sample for sample in test if sample.category == category]
     paths = [sample.path for sample in held_out if sample.category == category]
 
-    def count() -> tuple[Kind, list[float]]:
-        evaluation = kind()
-        predictions = model.predict_each([sample.path for sample in own], category)
-        evaluate_predictions(index, own, predictions, evaluation, watch)
-        return evaluation, sorted(one.score for one in model.predict_each(paths, category))
+    def count() -> Judged[Kind]:
+        evaluation, scores = kind(), list[float]()
+        faults: dict[str, Exception] = {}
+        with noting(faults, "test"):
+            predictions = model.predict_each([sample.path for sample in own], category)
+            evaluate_predictions(index, own, predictions, evaluation, watch)
+        with noting(faults, "held-out"):
+            scores = sorted(one.score for one in model.predict_each(paths, category))
+        return Judged(kind() if "test" in faults else evaluation, scores, faults)
 
     return model.source.whole(count)
+
+
+@contextmanager
+def noting(faults: dict[str, Exception], what: str) -> Iterator[None]:
+    """Note what goes wrong, but for a device whose work the CPU will do again."""
+    try:
+        yield
+    except DeviceUnfit:
+        raise
+    except Exception as error:
+        faults[what] = error
 
 
 def judge_station(
@@ -132,11 +173,22 @@ def judge_station(
         if not model.can_judge(category):
             found.without_bank.append(category)
             continue
-        counts, scores = judge(model, index, category, scored, held_out, EvaluationCounts, watch)
-        found.counts[category] = counts
+        judged = judge(model, index, category, scored, held_out, EvaluationCounts, watch)
+        found.counts[category] = counts = judged.evaluation
         good, defective = counts.image_scores(0), counts.image_scores(1)
-        found.scores[category] = StationScores(scores, good, defective)
+        found.scores[category] = StationScores(judged.held_out, good, defective)
+        if judged.faults:
+            found.faults[category] = judged.faults
     return found
+
+
+def left_out(place: str, faults: Mapping[str, object]) -> list[str]:
+    """Say which images of a place were not judged, and why; see `Judged.faults`."""
+    return [
+        f"{place}: its {what} images were not evaluated: "
+        f"{reason(fault) if isinstance(fault, Exception) else fault}"
+        for what, fault in faults.items()
+    ]
 
 
 def conclude(
@@ -147,6 +199,7 @@ def conclude(
     *,
     stations: Mapping[str, StationScores] | None = None,
     kinds: Mapping[str, str] | None = None,
+    stale: bool = False,
 ) -> CategoryResult:
     """Metrics, threshold and drift of one category.
 
@@ -162,10 +215,12 @@ def conclude(
         To compare each of them with the others.
     kinds : mapping of defect type to kind, optional
         For defect types that are not AutoVI's.
+    stale : bool
+        Whether the bank has grown since the threshold in use was calibrated.
     """
     result = evaluation.compute(kinds=kinds)
     scores = None if held_out is None else sorted(held_out)
     threshold = calibrate_threshold(scores or (), rule) if isinstance(rule, float) else rule
     good = result.image_scores[result.image_labels == 0].tolist()
-    report = report_calibration(threshold, scores or (), good, stations)
+    report = report_calibration(threshold, scores or (), good, stations, stale=stale)
     return CategoryResult(category, result, scores, threshold, report)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from common.data.strict_yaml import read_yaml
 from common.errors import InputError
 
 STRUCTURAL = "structural"
@@ -63,7 +64,7 @@ def read_kinds(path: Path) -> dict[str, str]:
     """
     expected = "expected lines such as 'scratch: structural' or 'wrong_part: logical'"
     try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+        table = read_yaml(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: the table of anomaly kinds cannot be read ({error})") from error
     if not isinstance(table, dict):

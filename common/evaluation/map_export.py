@@ -16,6 +16,8 @@ from PIL import Image
 
 from common.errors import InputError
 from common.evaluation.pixels import checked_map
+from common.paths import beside
+from common.system.files import naming, replacing, write_whole
 
 SCALE_FILE = "scale.json"
 HIGHEST_CODE = 2**16 - 1
@@ -75,7 +77,7 @@ class MapExporter:
                 f"{self._target}: exists and is no export of maps (it has no {SCALE_FILE}); "
                 "give another folder to export to"
             )
-        self._staging = self._target.with_name(f".{category}.{os.getpid()}")
+        self._staging = beside(self._target, f".{os.getpid()}", prefix=".")
         self._discard()
         (self._staging / "waiting").mkdir(parents=True)
         self._names: dict[tuple[str, str], None] = {}
@@ -96,7 +98,9 @@ class MapExporter:
             raise ValueError(f"the map of {defect_type}/{stem} was added twice")
         self._lowest = min(self._lowest, float(scores.min()))
         self._highest = max(self._highest, float(scores.max()))
-        np.save(self._waiting(len(self._names)), scores)
+        waiting = self._waiting(len(self._names))
+        with naming(waiting):
+            np.save(waiting, scores)
         self._names[name] = None
 
     def close(self) -> MapScale:
@@ -107,12 +111,12 @@ class MapExporter:
         for number, (defect_type, stem) in enumerate(self._names):
             waiting = self._waiting(number)
             path = self._staging / "test" / defect_type / f"{stem}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(scale.encode(np.load(waiting))).save(path)
+            with replacing(path) as file:
+                Image.fromarray(scale.encode(np.load(waiting))).save(file, format="PNG")
             waiting.unlink()
         (self._staging / "waiting").rmdir()
         content = json.dumps({"format": 1, **asdict(scale), "maps": len(self._names)}, indent=2)
-        (self._staging / SCALE_FILE).write_text(content + "\n", encoding="utf-8")
+        write_whole(self._staging / SCALE_FILE, content + "\n")
         if self._target.exists():
             shutil.rmtree(self._target)
         self._staging.rename(self._target)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from common.data.leftovers import is_leftover
+from common.data.names import find_spelling, normal
 from common.errors import InputError
 from common.evaluation.map_export import SCALE_FILE, MapScale
 
@@ -39,7 +40,7 @@ def find_maps(folder: Path, category: str) -> dict[tuple[str, str], Path]:
     InputError
         If the folder or every map is missing, or an image has two maps.
     """
-    root = Path(folder) / category / "test"
+    root = find_spelling(Path(folder), category) / "test"
     expected = f"expected {root}/<defect>/<stem>.png, .tif, .tiff or .npy"
     if not root.is_dir():
         raise InputError(f"{root}: there is no such folder of anomaly maps; {expected}")
@@ -49,7 +50,7 @@ def find_maps(folder: Path, category: str) -> dict[tuple[str, str], Path]:
             continue
         if is_leftover(path.name) or is_leftover(path.parent.name):
             continue
-        name = (path.parent.name, path.stem)
+        name = (normal(path.parent.name), normal(path.stem))
         if name in maps:
             raise InputError(f"{path}: {maps[name].name} is a map of the same image; keep one")
         maps[name] = path
@@ -118,11 +119,11 @@ def read_scale(folder: Path, category: str) -> MapScale | None:
     InputError
         If the file is there and broken.
     """
-    path = Path(folder) / category / SCALE_FILE
+    path = find_spelling(Path(folder), category) / SCALE_FILE
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
         scale = MapScale(float(content["lowest"]), float(content["step"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
+from common.paths import json_text
+from common.system.files import write_whole
 
 METRICS_FOLDER = Path("evaluation") / "metrics"
 """Where a run folder keeps its metrics: `<method>/<category>/` below this."""
@@ -45,7 +46,6 @@ def write_metrics(folder: Path, metrics: Mapping[str, Any], curves: Mapping[str,
         `metrics.json` finds both. Each file appears whole or not at all.
     """
     target = metrics_folder(folder, metrics["method"], metrics["category"])
-    target.mkdir(parents=True, exist_ok=True)
     _write_json(target / "curve.json", curves)
     return _write_json(target / "metrics.json", metrics)
 
@@ -174,13 +174,6 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> Path:
-    """Write under a temporary name, then rename: readers never see half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(
-            json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8"
-        )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write whole or not at all: readers never see half a file."""
+    write_whole(path, json_text(content) + "\n")
     return path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from common.errors import InputError
+from common.evaluation.drift import STALE
+from common.inspection.new_images import NewImage, fresh_images, judge_new, refuse_suspicious
 from common.patchcore import PatchCore
 from common.patchcore.distances import Distances
 from common.patchcore.local_bank import build_local_bank, covering_radius
@@ -22,6 +23,8 @@ from common.patchcore.model_store import SavedModel
 from common.patchcore.network.feature_cache import UNLIMITED_BYTES, FeatureCache
 from common.patchcore.network.features import FeatureSource
 from common.patchcore.network.inputs import ImageInput
+from common.paths import beside
+from common.system.files import temporary_folder
 
 Progress = Callable[[int, int], None]
 
@@ -43,11 +46,19 @@ class Growth:
     reach_before, reach_after : float
         Distance of the new images' worst-covered patch from the bank.
     radius : float or None
-        The model's own radius before; what lies within it is not new.
+        The bank's own radius before; what lies within it is not new.
     folder : Path or None
         Where the model was written; None if nothing was new.
     kept : Path or None
         Where the old model is now, if it was replaced.
+    judged : tuple of NewImage
+        Every image with what the model thought of it before.
+    repeated : int
+        Images passed over: copies of others, or added before and covered.
+    dry_run : bool
+        Whether this is only what would be done.
+    stale : tuple of str
+        Categories whose calibration this made older than their bank.
     projection_known : bool
         False for a model that does not tell how its coreset was selected.
     """
@@ -60,22 +71,37 @@ class Growth:
     reach_before: float
     reach_after: float
     radius: float | None
-    folder: Path | None
-    kept: Path | None
+    folder: Path | None = None
+    kept: Path | None = None
+    judged: tuple[NewImage, ...] = ()
+    repeated: int = 0
+    dry_run: bool = False
+    stale: tuple[str, ...] = ()
     projection_known: bool = True
 
     @property
     def sentence(self) -> str:
         """What happened, in plain words."""
-        if self.projection_known:
-            return self._change
-        return (
-            f"{self._change}. The model was saved by an older version: its projection is not "
-            "known, so distances were measured in the default one"
-        )
+        words = [self._change]
+        if self.judged and self.judged[0].threshold is None:
+            words.append("The model has no threshold, so it could not say whether they are good")
+        if self.repeated:
+            words.append(
+                f"{self.repeated} images passed over: copies of others, or added before and covered"
+            )
+        if self.stale:
+            words.append(f"{', '.join(self.stale)}: {STALE}")
+        if not self.projection_known:
+            words.append(
+                "The model was saved by an older version: its projection is not known, so "
+                "distances were measured in the default one"
+            )
+        return ". ".join(words)
 
     @property
     def _change(self) -> str:
+        if not self.images:
+            return "nothing to add"  # all were passed over
         if self.rows_after == self.rows_before:
             covered = "" if self.radius is None else f"; its radius is {self.radius:.4g}"
             return (
@@ -88,11 +114,12 @@ class Growth:
                 f" (more than the bank's radius of {self.radius:.4g}: add them again, or with "
                 "more --rows, to cover them as well as the others)"
             )
+        lay, now = ("lies", "then") if self.dry_run else ("lay", "now")
         return (
-            f"{self.rows_after - self.rows_before} rows added to {self.rows_before}: the farthest "
-            f"patch of the {self.images} images lay {self.reach_before:.4g} from the bank, now "
-            f"{self.reach_after:.4g}{short}; scores can only have become lower, so the threshold's "
-            "promise still holds, but it may be higher than needed"
+            f"{self.rows_after - self.rows_before} rows "
+            f"{'would be added' if self.dry_run else 'added'} to {self.rows_before}: the farthest "
+            f"patch of the {self.images} images {lay} {self.reach_before:.4g} from the bank, {now} "
+            f"{self.reach_after:.4g}{short}"
         )
 
 
@@ -105,6 +132,8 @@ def add_images(
     most_rows: int | None = None,
     progress: Progress | None = None,
     changes: dict[str, Any] | None = None,
+    suspicious: bool = False,
+    dry_run: bool = False,
 ) -> Growth:
     """Continue the coreset of a saved model with the patches of new normal images.
 
@@ -124,6 +153,10 @@ def add_images(
     changes : dict of setting to value, optional
         Where and how to compute, such as `device` or `weights`; see `PatchCore.load`. The
         projection belongs to the model and is not to be changed.
+    suspicious : bool
+        Take images, too, that the model itself calls anomalous: somebody has looked at them.
+    dry_run : bool
+        Write nothing, and refuse no image for its score; say what would be done.
 
     Returns
     -------
@@ -132,8 +165,9 @@ def add_images(
     Raises
     ------
     InputError
-        If there is no such model or bank, an image cannot be read, `out` holds other files, or
-        `changes` ask for another projection than the model's.
+        If there is no such model or bank, an image cannot be read, `out` holds other files,
+        `changes` ask for another projection than the model's, or images score above the threshold:
+        a defect that is added is normal from then on.
 
     Notes
     -----
@@ -146,10 +180,7 @@ def add_images(
     """
     if most_rows is not None and most_rows < 1:
         raise InputError(f"--rows {most_rows}: expected at least 1")
-    try:
-        place = recover_model(folder)
-    except OSError as error:
-        raise InputError(f"{folder}: the model could not be brought back ({error})") from error
+    place = folder if dry_run else recover_model(folder)
     saved = SavedModel.load(place)
     model = PatchCore.load(place, **(changes or {}))
     distances = _distances(saved, model, changes or {})
@@ -160,36 +191,57 @@ def add_images(
             f"{', '.join(saved.categories)}"
         )
     bank = model.banks[name]
-    inputs = [ImageInput(path) for path in images]
+    radius = saved.radii.get(name)
+    fresh = fresh_images(images, name, radius, _added(saved))
+    judged = judge_new(model, category, fresh)
+    if not (suspicious or dry_run):
+        refuse_suspicious(judged)
+    inputs = [ImageInput(image.path) for image in judged]
     patches = sum(math.prod(model.space.patch_grid(image.file_size)) for image in inputs)
-    known = saved.selection is not None
-    limit = saved.radius if saved.radius is not None else 0.0
-    facts = (name, len(inputs), patches, len(bank))
-    with tempfile.TemporaryDirectory(prefix="fedpatchcore-") as spill:
+    limit = radius if radius is not None else 0.0
+    growth = Growth(
+        bank=name,
+        images=len(inputs),
+        patches=patches,
+        rows_before=len(bank),
+        rows_after=len(bank),
+        reach_before=0.0,
+        reach_after=0.0,
+        radius=radius,
+        judged=judged,
+        repeated=len(images) - len(judged),
+        dry_run=dry_run,
+        projection_known=saved.selection is not None,
+    )
+    if not inputs:
+        return growth
+    with temporary_folder("fedpatchcore-") as spill:
         # Features are needed up to three times; on disk they need no memory and are computed once.
         source = FeatureSource(
             model.extractor,
-            FeatureCache(Path(spill), UNLIMITED_BYTES),
+            FeatureCache(spill, UNLIMITED_BYTES),
             model.settings.batch_size,
             model.settings.num_workers,
         )
         before = covering_radius(source, inputs, bank, distances, bank.dtype)
+        growth = replace(growth, reach_before=before, reach_after=before)
         if before <= limit:
-            return Growth(*facts, len(bank), before, before, saved.radius, None, None, known)
+            return growth
         budget = most_rows or max(1, math.ceil(GROWTH * len(bank)))
         new = build_local_bank(source, inputs, budget, distances, bank.dtype, bank, limit, progress)
     after = float(new.radii[-1])
+    growth = replace(growth, rows_after=len(bank) + len(new.rows), reach_after=after)
+    if dry_run:
+        return growth
+    calibrated = tuple(sorted(saved.calibrated(name)))
     grown = replace(
         saved,
         banks={**saved.banks, name: np.concatenate([bank, new.rows])},
-        provenance={
-            **saved.provenance,
-            "added": [*_added(saved), _record(facts, len(new.rows), after)],
-        },
+        stale=tuple(sorted({*saved.stale, *calibrated})),
+        provenance={**saved.provenance, "added": [*_added(saved), _record(growth)]},
     )
     target, kept = _write(grown, place, out)
-    total = len(bank) + len(new.rows)
-    return Growth(*facts, total, before, after, saved.radius, target, kept, known)
+    return replace(growth, folder=target, kept=kept, stale=calibrated)
 
 
 def _distances(saved: SavedModel, model: PatchCore, changes: dict[str, Any]) -> Distances:
@@ -206,20 +258,24 @@ def _distances(saved: SavedModel, model: PatchCore, changes: dict[str, Any]) -> 
     return saved.selection
 
 
-def _added(saved: SavedModel) -> list[object]:
+def _added(saved: SavedModel) -> list[dict[str, Any]]:
     earlier = saved.provenance.get("added", [])
     return list(earlier) if isinstance(earlier, list) else []
 
 
-def _record(facts: tuple[str, int, int, int], rows: int, reach: float) -> dict[str, object]:
-    name, images, patches, _ = facts
+def _record(growth: Growth) -> dict[str, object]:
+    """What the model keeps of it; of the files their names, as folders are nobody else's affair."""
     return {
-        "bank": name,
-        "images": images,
-        "patches": patches,
-        "rows": rows,
-        "reach": reach,
+        "bank": growth.bank,
+        "images": growth.images,
+        "patches": growth.patches,
+        "rows": growth.rows_after - growth.rows_before,
+        "reach": growth.reach_after,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "files": [
+            {"name": one.path.name, "sha256": one.sha256, "score": one.score}
+            for one in growth.judged
+        ],
     }
 
 
@@ -230,14 +286,13 @@ def _write(model: SavedModel, place: Path, out: Path | None) -> tuple[Path, Path
         return out, None
     place = place.expanduser().resolve()
     kept = _free(place)
-    copy = kept.with_name(kept.name + ".partial")
+    copy = beside(kept, ".partial")
     try:
         remove_model(copy)
         shutil.copytree(place, copy)
         copy.rename(kept)
-    except OSError as error:
+    finally:
         remove_model(copy)
-        raise InputError(f"{place}: the old model could not be kept ({error})") from error
     model.save(place)
     return place, kept
 
@@ -245,6 +300,6 @@ def _write(model: SavedModel, place: Path, out: Path | None) -> tuple[Path, Path
 def _free(place: Path) -> Path:
     """A name beside the model that is not taken: `model.before-1`, ..."""
     number = 1
-    while (kept := place.with_name(f"{place.name}.before-{number}")).exists():
+    while (kept := beside(place, f".before-{number}")).exists():
         number += 1
     return kept

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.data.images import IMAGE_ENDINGS, is_image_name, natural_key
 from common.data.leftovers import is_leftover
-from common.errors import InputError
+from common.errors import InputError, explained
+from common.paths import derived_name, given_path, path_text
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,17 @@ class Found:
     place: Path
 
 
-def find_images(inputs: Sequence[Path], skip: Path | None = None) -> list[Found]:
+OnError = Callable[[Path, OSError], None]
+
+
+def refuse(folder: Path, error: OSError) -> None:
+    """Let a folder that cannot be listed end the search."""
+    raise InputError(f"cannot be listed: {explained(error)}") from error
+
+
+def find_images(
+    inputs: Sequence[Path], skip: Path | None = None, on_error: OnError = refuse
+) -> list[Found]:
     """Search files and folders for images.
 
     Parameters
@@ -37,6 +48,8 @@ def find_images(inputs: Sequence[Path], skip: Path | None = None) -> list[Found]
         Image files, and folders that are searched with all their sub-folders.
     skip : Path, optional
         A folder to leave out: where results are written.
+    on_error : callable (folder, error)
+        Told of every folder that cannot be listed; by default that is an error.
 
     Returns
     -------
@@ -50,10 +63,17 @@ def find_images(inputs: Sequence[Path], skip: Path | None = None) -> list[Found]
     """
     found: dict[Path, Found] = {}
     for given in inputs:
-        root = Path(os.path.abspath(given.expanduser()))
+        root = given_path(given)
         if root.is_dir():
-            own = [Found(path, path.relative_to(root)) for path in images_below(root, skip)]
-            if not own:
+            told: list[Path] = []
+
+            def note(folder: Path, error: OSError, told: list[Path] = told) -> None:
+                on_error(folder, error)
+                told.append(folder)
+
+            paths = images_below(root, skip, note)
+            own = [Found(path, path.relative_to(root)) for path in paths]
+            if not own and not told:
                 raise InputError(
                     f"{given}: no image in this folder; expected files that end in {IMAGE_ENDINGS}"
                 )
@@ -68,9 +88,9 @@ def find_images(inputs: Sequence[Path], skip: Path | None = None) -> list[Found]
     return list(found.values())
 
 
-def images_below(root: Path, skip: Path | None = None) -> list[Path]:
+def images_below(root: Path, skip: Path | None = None, on_error: OnError = refuse) -> list[Path]:
     """Image files in a folder and its sub-folders, in natural order; see `walk_images`."""
-    return in_natural_order(Path(entry.path) for entry in walk_images(root, skip))
+    return in_natural_order(Path(entry.path) for entry in walk_images(root, skip, on_error))
 
 
 def in_natural_order(paths: Iterable[Path]) -> list[Path]:
@@ -78,15 +98,14 @@ def in_natural_order(paths: Iterable[Path]) -> list[Path]:
     return sorted(paths, key=lambda path: [natural_key(part) for part in path.parts])
 
 
-def walk_images(root: Path, skip: Path | None = None) -> Iterator[os.DirEntry[str]]:
+def walk_images(
+    root: Path, skip: Path | None = None, on_error: OnError = refuse
+) -> Iterator[os.DirEntry[str]]:
     """Find the image files in a folder and its sub-folders, in no order.
 
-    What systems leave behind is passed over. Links to folders are followed, each folder once.
-
-    Raises
-    ------
-    InputError
-        If a folder cannot be listed.
+    What systems leave behind is passed over. Links to folders are followed, each folder once. A
+    folder that is removed meanwhile held nothing. One that cannot be listed is told to `on_error`;
+    the others are searched.
     """
     skipped = None if skip is None else os.path.realpath(skip)
     visited: set[str] = set()
@@ -99,18 +118,26 @@ def walk_images(root: Path, skip: Path | None = None) -> Iterator[os.DirEntry[st
         try:
             entries = list(os.scandir(folder))
         except OSError as error:
-            raise InputError(
-                f"{folder}: cannot be listed ({error}); mend its permissions"
-            ) from error
+            if folder == str(root) or not isinstance(error, FileNotFoundError):
+                on_error(Path(folder), error)
+            return
         for entry in entries:
             if is_leftover(entry.name):
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 yield from walk(entry.path)
             elif is_image_name(entry.name):
                 yield entry
 
     yield from walk(str(root))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether to go down; a link in a circle, or what the disk does not tell, is a file's fault."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 class OverlayNames:
@@ -127,12 +154,17 @@ class OverlayNames:
 
     def name(self, place: Path) -> str:
         """Return `overlays/<sub-folders>/<stem>.png`, with more in the name if that is taken."""
-        plain = Path("overlays") / place.with_suffix(".png")
-        name, number = plain.as_posix(), 2
+        folders = (derived_name(path_text(part)) for part in place.parent.parts)
+        home, stem = Path("overlays", *folders), path_text(place.stem)
+
+        def named(text: str, ending: str) -> str:
+            return (home / derived_name(text, ending)).as_posix()
+
+        name, number = named(stem, ".png"), 2
         if name in self._taken:
-            name = (Path("overlays") / f"{place.as_posix()}.png").as_posix()  # a.jpg beside a.png
+            name = named(path_text(place.name), ".png")  # a.jpg beside a.png
         while name in self._taken:
-            name = plain.with_name(f"{plain.stem}-{number}.png").as_posix()
+            name = named(stem, f"-{number}.png")
             number += 1
         self._taken.add(name)
         return name

@@ -16,6 +16,7 @@ from common.inspection.overlay import draw_overlay, save_picture
 from common.inspection.regions import SuspiciousRegion, find_regions
 from common.inspection.verdict import Rule
 from common.patchcore import PatchCore, Prediction
+from common.paths import path_text
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """The entry of `results.json`; `error` is there only if there is one."""
         entry: dict[str, Any] = {
-            "path": str(self.path),
+            "path": path_text(self.path),
             "category": self.category,
             "score": self.score,
             "threshold": self.threshold,

@@ -9,7 +9,9 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from common.data.images import require_file
 from common.errors import InputError
+from common.paths import json_text
 
 NAME: Final = "journal.jsonl"
 _FORMAT: Final = 1
@@ -85,7 +87,7 @@ class Journal:
         self._file.close()
 
     def _append(self, entry: dict[str, Any]) -> None:
-        line = json.dumps(entry, allow_nan=False).encode() + b"\n"
+        line = json_text(entry, indent=None).encode() + b"\n"
         self._file.write(line)
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -93,6 +95,7 @@ class Journal:
 
 def file_digest(path: Path) -> str:
     """Sha256 (hex) of a file's bytes."""
+    require_file(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

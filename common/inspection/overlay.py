@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -11,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+
+from common.system.files import replacing
 
 _OUTLINE: Final = (0, 229, 255)
 _OPACITY: Final = 0.7
@@ -75,10 +76,5 @@ def _outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def save_picture(pixels: NDArray[np.uint8], path: Path) -> None:
     """Write a PNG, whole or not at all; it is on disk when this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    building = path.with_name(f".{path.name}.partial")
-    with building.open("wb") as file:
+    with replacing(path, durable=True) as file:
         Image.fromarray(pixels).save(file, format="PNG", compress_level=3)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(building, path)

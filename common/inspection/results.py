@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
-import os
 import shutil
 import textwrap
 import time
@@ -16,7 +14,10 @@ from typing import Any, Final
 
 from common.errors import InputError
 from common.inspection.journal import NAME
+from common.paths import json_text, path_text
+from common.system.files import write_whole
 
+RESULT_FILES: Final = ("results.json", "results.csv")
 COLUMNS: Final = (
     "path",
     "category",
@@ -89,10 +90,10 @@ class GrowingResults:
         if not self._pending:
             return
         started = time.monotonic()
-        self.out.mkdir(parents=True, exist_ok=True)
         inner = ",\n".join(self._json)
-        _replace(self.out / "results.json", f"[\n{inner}\n]\n" if inner else "[]\n")
-        _replace(self.out / "results.csv", _csv_lines([], header=True) + "".join(self._csv))
+        as_json, as_csv = (self.out / name for name in RESULT_FILES)
+        write_whole(as_json, f"[\n{inner}\n]\n" if inner else "[]\n")
+        write_whole(as_csv, path_text(_csv_lines([], header=True) + "".join(self._csv)))
         self._pending = False
         finished = time.monotonic()
         self._due = finished + max(self.interval, _PAUSE * (finished - started))
@@ -111,8 +112,8 @@ def write_results(entries: Sequence[dict[str, Any]], out: Path) -> None:
 
 
 def _json_entry(entry: dict[str, Any]) -> str:
-    """One entry as `json.dumps` would indent it within a list."""
-    return textwrap.indent(json.dumps(entry, indent=2, allow_nan=False), "  ")
+    """One entry as it is indented within a list."""
+    return textwrap.indent(json_text(entry), "  ")
 
 
 def _csv_lines(rows: Sequence[dict[str, Any]], header: bool = False) -> str:
@@ -134,9 +135,3 @@ def _row(entry: dict[str, Any]) -> dict[str, Any]:
     for key in ("peak_row", "peak_column"):
         row[key] = regions[0][key] if regions else None
     return row
-
-
-def _replace(path: Path, text: str) -> None:
-    building = path.with_name(f".{path.name}.partial")
-    building.write_text(text, encoding="utf-8")
-    os.replace(building, path)

@@ -35,6 +35,8 @@ class Rule:
         Where the threshold comes from and what it promises, in a sentence.
     calibration : sequence of float
         Scores of the held-out good images that today's are to be compared with.
+    stale : bool
+        Whether the bank has grown since these were scored.
     """
 
     category: str | None
@@ -42,6 +44,7 @@ class Rule:
     limits: tuple[float, float]
     note: str
     calibration: Sequence[float] = ()
+    stale: bool = False
 
 
 def choose_rule(
@@ -76,6 +79,8 @@ def choose_rule(
         named.
     """
     if station is not None:
+        if model.uncalibrated:
+            raise InputError(f"--station {station}: {model.uncalibrated}; leave one of them out")
         if station not in model.stations:
             raise InputError(unknown_station(station, model.stations))
         own = model.stations[station].thresholds
@@ -98,7 +103,8 @@ def choose_rule(
             raise InputError(f"--threshold {threshold}: expected a distance above 0")
         calibration = _chosen(model, category, station).calibration if category else ()
         note = "the threshold was given by hand"
-        return Rule(category, threshold, _limits(threshold), note, calibration)
+        stale = bool(calibration) and category in model.stale
+        return Rule(category, threshold, _limits(threshold), note, calibration, stale)
     if category is None and (candidates := _candidates(model, station)):
         # The part is not known: only the highest threshold keeps every part's promise.
         highest = max(candidates, key=lambda name: float(candidates[name]["value"]))
@@ -108,19 +114,42 @@ def choose_rule(
                 f"the highest of {len(candidates)} categories' thresholds, that of {highest}: "
                 f"{note}"
             )
-        return Rule(None, value, _limits(value), note)
+        return Rule(None, value, _limits(value), note, stale=highest in model.stale)
     chosen = _chosen(model, category or "", station)
     if chosen.facts is None:
         return Rule(
             category,
             None,
-            _limits(model.radius or _spread(model, name)),
+            _limits(model.radii.get(name) or _spread(model, name)),
             f"the model has no threshold {'for ' + category if category else 'of any category'}: "
-            "no good image was held out when it was fitted",
+            f"{_why_none(model)}",
         )
     value, note = float(chosen.facts["value"]), str(chosen.facts.get("note", ""))
     whose = f"{chosen.whose}: " if chosen.whose else ""
-    return Rule(category, value, _limits(value), f"{whose}{note}", chosen.calibration)
+    stale = category in model.stale
+    return Rule(category, value, _limits(value), f"{whose}{note}", chosen.calibration, stale)
+
+
+def _why_none(model: PatchCore) -> str:
+    """What left the model without a threshold, and what would help, by what it tells of itself."""
+    if model.uncalibrated:
+        return f"{model.uncalibrated}; leave image-score out"
+    spare = (
+        "a station holds an image of a category out only if it has two or more of it, and none "
+        "had; fit it again with more training images, or, all in one place, with num-stations=1"
+    )
+    fraction = model.provenance.get("calibration_fraction")
+    if fraction is None:
+        return (
+            "no good image was held out when it was fitted. If calibration-fraction was 0, fit it "
+            f"again with a higher one; if not, {spare}"
+        )
+    if fraction == 0:
+        return (
+            "it was fitted with calibration-fraction 0, which holds no good image out; fit it "
+            "again with a higher one, as 0.1"
+        )
+    return f"it was fitted with calibration-fraction {fraction:g}, but {spare}"
 
 
 def scores_alone(rule: Rule) -> Rule:

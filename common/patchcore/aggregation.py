@@ -138,6 +138,8 @@ def concatenate(
 ) -> Indices:
     """Prefixes in proportion to the weights, one after another; nothing is selected anew.
 
+    In a run of several rounds each round has its share of every station's rows.
+
     Parameters
     ----------
     banks : sequence of arrays of shape (k_i, d), float16 or float32
@@ -179,6 +181,9 @@ AGGREGATIONS: Final[dict[str, Aggregation]] = {
     "concatenate": concatenate,
 }
 """Name in the run config -> function of (banks, weights, size, *, distances, min_share)."""
+
+IN_ORDER: Final = frozenset({"concatenate"})
+"""Those that go by the order of a station's rows alone: rows of all rounds are dealt in turn."""
 
 
 def apportion(total: int, shares: Sequence[float], limits: Sequence[int]) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from common.patchcore.local_bank import (
     row_budget,
 )
 from common.patchcore.memory_bank import MemoryBank
-from common.patchcore.model_store import SHARED, SavedModel, StationCalibration
+from common.patchcore.model_store import SHARED, SavedModel, StationCalibration, bank_of
 from common.patchcore.names import check_names
 from common.patchcore.network.backbone import FeatureExtractor
 from common.patchcore.network.feature_cache import UNLIMITED_BYTES, FeatureCache
@@ -32,6 +31,7 @@ from common.patchcore.network.features import FeatureSource
 from common.patchcore.network.inputs import as_inputs
 from common.patchcore.network.weights import load_weights, random_seed, resolve_auto
 from common.patchcore.row_format import row_dtype, settle
+from common.system.files import temporary_folder
 
 
 @dataclass(frozen=True)
@@ -116,15 +116,21 @@ class PatchCore:
         self.stations: dict[str, StationCalibration] = {}
         self.categories: tuple[str, ...] = ()
         self.selection: Distances | None = None
-        self.radius: float | None = None
+        self.radii: dict[str, float] = {}
+        self.stale: tuple[str, ...] = ()
+        self.uncalibrated = ""
         self.provenance: dict[str, Any] = {}
-        self._radii: dict[str, float] = {}
         self._search: dict[str, MemoryBank] = {}
 
     @property
     def space(self) -> FeatureSpace:
         """The feature space of the banks."""
         return self.extractor.space
+
+    @property
+    def radius(self) -> float | None:
+        """The largest radius of all banks: how far any training patch lies from its own."""
+        return max(self.radii.values(), default=None)
 
     @property
     def storage_dtype(self) -> np.dtype[Any]:
@@ -180,7 +186,7 @@ class PatchCore:
         >>> model.fit(good, category="clip").banks["clip"].shape
         (10, 384)
         """
-        name = category or SHARED
+        name = bank_of(category) if category else SHARED
         if any((bank == SHARED) != (name == SHARED) for bank in self.banks):
             raise ValueError(
                 f"cannot add the bank {name!r} to {sorted(self.banks)}: a model has either one "
@@ -189,8 +195,7 @@ class PatchCore:
         self.selection = Distances(self.settings.coreset_projection, self.settings.seed)
         local = self._local_bank(images, self.selection, progress)
         self.set_bank(name, settle(local.rows, self.settings.wire_dtype))
-        self._radii[name] = float(local.radii[-1])
-        self.radius = max(self._radii.values())
+        self.radii[name] = float(local.radii[-1])
         if category is not None and category not in self.categories:
             self.categories = (*self.categories, category)
         return self
@@ -209,10 +214,10 @@ class PatchCore:
             return build_local_bank(
                 self.source, inputs, size, distances, self.storage_dtype, progress=progress
             )
-        with tempfile.TemporaryDirectory(prefix="fedpatchcore-") as spill:
+        with temporary_folder("fedpatchcore-") as spill:
             source = FeatureSource(
                 self.extractor,
-                FeatureCache(Path(spill), UNLIMITED_BYTES),
+                FeatureCache(spill, UNLIMITED_BYTES),
                 settings.batch_size,
                 settings.num_workers,
             )
@@ -244,14 +249,15 @@ class PatchCore:
 
     def drop_bank(self, name: str) -> None:
         """Forget a bank, if there is one: its rows, its category and its radius."""
-        for kept in (self.banks, self._search, self._radii):
+        for kept in (self.banks, self._search, self.radii):
             kept.pop(name, None)
-        self.categories = tuple(category for category in self.categories if category != name)
-        self.radius = max(self._radii.values(), default=None)
+        self.categories = tuple(
+            category for category in self.categories if bank_of(category) != name
+        )
 
     def can_judge(self, category: str) -> bool:
         """Whether a bank is there for images of a category."""
-        return SHARED in self.banks or category in self.banks
+        return SHARED in self.banks or bank_of(category) in self.banks
 
     def predict(self, images: Iterable[Any], category: str | None = None) -> list[Prediction]:
         """Judge images; see `predict_each` for folders too large to hold all maps at once.
@@ -345,7 +351,7 @@ class PatchCore:
         """
         scorer = self.scorer(category)
         inputs, sizes = itertools.tee(as_inputs(images))
-        for image, features in zip(sizes, self.source.stream(inputs), strict=True):
+        for image, features in zip(sizes, self.source.stream(inputs, spare=True), strict=True):
             anomaly_map = scorer.anomaly_map(features, image.file_size)
             yield Prediction(anomaly_map, scorer.image_score(anomaly_map))
 
@@ -369,8 +375,8 @@ class PatchCore:
             raise InputError("the model has no memory bank yet; call fit or load first")
         if SHARED in self.banks:
             return SHARED
-        if category in self.banks:
-            return str(category)
+        if category is not None and bank_of(category) in self.banks:
+            return bank_of(category)
         if category is None and len(self.banks) == 1:
             return next(iter(self.banks))
         raise InputError(
@@ -447,7 +453,8 @@ class PatchCore:
             calibration=self.calibration,
             stations=self.stations,
             selection=self.selection,
-            radius=self.radius,
+            radii=self.radii,
+            stale=self.stale,
             weights_source=self.settings.absolute().weights,
             provenance=self.provenance,
         ).save(Path(folder))
@@ -538,10 +545,15 @@ class PatchCore:
                     f"space {model.extractor.feature_dim}; the files do not belong together"
                 )
             model.set_bank(name, rows)
-            if saved.radius is not None:
-                model._radii[name] = saved.radius
-        model.thresholds, model.categories = dict(saved.thresholds), saved.categories
-        model.calibration, model.stations = dict(saved.calibration), dict(saved.stations)
-        model.selection = saved.selection
-        model.radius, model.provenance = saved.radius, dict(saved.provenance)
+        model.categories, model.selection = saved.categories, saved.selection
+        model.radii, model.provenance = dict(saved.radii), dict(saved.provenance)
+        if settings.image_score != saved.image_score:
+            # A threshold is a score of one kind: it says nothing about scores of another.
+            model.uncalibrated = (
+                f"its thresholds are for image-score {saved.image_score}, not for "
+                f"{settings.image_score}"
+            )
+            return model
+        model.thresholds, model.calibration = dict(saved.thresholds), dict(saved.calibration)
+        model.stations, model.stale = dict(saved.stations), saved.stale
         return model

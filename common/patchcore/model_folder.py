@@ -12,6 +12,8 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from common.paths import beside
+
 FACTS: Final = "model.json"
 ROWS: Final = "bank.safetensors"
 
@@ -115,4 +117,4 @@ def sync_folder(folder: Path) -> None:
 
 def _aside(folder: Path) -> Path:
     """Where the old model is while the new one takes its place."""
-    return folder.parent / f"{folder.name}.previous"
+    return beside(folder, ".previous")

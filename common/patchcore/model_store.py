@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save
 
 from common.errors import InputError
 from common.patchcore.distances import Distances
+from common.patchcore.model_files import FORMAT, read_facts, read_rows, unreadable
 from common.patchcore.model_folder import (
     FACTS,
     ROWS,
@@ -24,10 +24,24 @@ from common.patchcore.model_folder import (
     sync_folder,
 )
 from common.patchcore.network.feature_space import FeatureSpace
+from common.paths import beside, json_text
+from common.system.files import write_whole
 
 SHARED: Final = "shared"
 """Name of the only bank in scope `shared`; in scope `category` banks are named by category."""
-FORMAT: Final = 1
+
+
+def bank_of(category: str) -> str:
+    """Name of a category's own bank: its own, but for a category that is called `shared`.
+
+    That one's bank is `shared/`, which no folder can be called.
+    """
+    return f"{category}/" if category == SHARED else category
+
+
+def category_of(bank: str) -> str | None:
+    """The category whose own bank this is; None for the bank that all share."""
+    return None if bank == SHARED else bank.removesuffix("/")
 
 
 @dataclass(frozen=True)
@@ -70,8 +84,11 @@ class SavedModel:
     selection : Distances or None
         How the coreset was selected: a fit that goes on, goes on in the very same projected space.
         None for a model that was saved before this was kept.
-    radius : float or None
-        Distance of the training patch that lies farthest from its bank.
+    radii : dict of bank to float
+        Distance of the training patch that lies farthest from each bank; absent where not known.
+    stale : tuple of str
+        Categories whose bank has grown since they were calibrated: their thresholds still promise
+        at least what they did, their calibration scores are no longer those of this bank.
     weights_source : str
         Where the backbone's weights came from in the run: auto, imagenet, random or a path; "" if
         that is the stations' own affair.
@@ -87,7 +104,8 @@ class SavedModel:
     calibration: dict[str, list[float]] = field(default_factory=dict)
     stations: dict[str, StationCalibration] = field(default_factory=dict)
     selection: Distances | None = None
-    radius: float | None = None
+    radii: dict[str, float] = field(default_factory=dict)
+    stale: tuple[str, ...] = ()
     weights_source: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -95,6 +113,16 @@ class SavedModel:
     def scope(self) -> str:
         """`shared` or `category`."""
         return "shared" if list(self.banks) == [SHARED] else "category"
+
+    @property
+    def radius(self) -> float | None:
+        """The largest radius of all banks."""
+        return max(self.radii.values(), default=None)
+
+    def calibrated(self, bank: str) -> set[str]:
+        """Categories that a bank judges and that were calibrated."""
+        known = {*self.thresholds, *self.calibration}
+        return known if bank == SHARED else {name for name in known if bank_of(name) == bank}
 
     def save(self, folder: Path) -> None:
         """Write the model folder, whole or not at all; an existing one is replaced.
@@ -104,27 +132,22 @@ class SavedModel:
         Raises
         ------
         InputError
-            If `folder` exists and is not a model folder, or cannot be written.
+            If `folder` exists and is not a model folder.
+        OSError
+            If the system refuses; the old model is where it was.
         """
         folder = folder.expanduser().resolve()
         if folder.is_file():
             raise InputError(f"{folder}: a file; give a folder for the model")
         if folder.exists() and any(folder.iterdir()) and not (folder / FACTS).is_file():
             raise InputError(f"{folder}: holds other files than a model; give another folder")
-        try:
-            self._write(folder)
-        except OSError as error:
-            raise InputError(f"{folder}: the model could not be written ({error})") from error
-
-    def _write(self, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        building = folder.with_name(folder.name + ".partial")
+        building = beside(folder, ".partial")
         remove_model(building)
         building.mkdir()
-        save_file(
-            {name: np.ascontiguousarray(rows) for name, rows in self.banks.items()},
-            building / ROWS,
-        )
+        # Not `save_file`: its file is nobody else's to read, whatever the umask says.
+        rows = save({name: np.ascontiguousarray(rows) for name, rows in self.banks.items()})
+        write_whole(building / ROWS, rows)
         facts = {
             "format": FORMAT,
             "scope": self.scope,
@@ -139,11 +162,12 @@ class SavedModel:
             "stations": {name: asdict(own) for name, own in sorted(self.stations.items())},
             "coreset_projection": None if self.selection is None else asdict(self.selection),
             "radius": self.radius,
+            "radii": self.radii,
+            "stale": list(self.stale),
             "weights_source": self.weights_source,
             "provenance": self.provenance,
         }
-        text = json.dumps(facts, indent=2, allow_nan=False)
-        (building / FACTS).write_text(text + "\n", encoding="utf-8")
+        write_whole(building / FACTS, json_text(facts) + "\n")
         for name in (ROWS, FACTS):
             sync_file(building / name)
         sync_folder(building)
@@ -157,16 +181,18 @@ class SavedModel:
         ------
         InputError
             If a file is missing or damaged, or the two do not belong together.
+        OSError
+            If the system refuses to show it, as it does with another user's.
         """
-        found = find_model(folder)
+        try:
+            found = find_model(folder)
+        except OSError as error:
+            raise unreadable(folder, error) from error
         if found is None:
             raise InputError(f"{folder}: no model here; expected {FACTS} and {ROWS}")
         folder, path = found, found / FACTS
+        facts, banks = read_facts(path), read_rows(folder / ROWS)
         try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            if facts["format"] != FORMAT:
-                raise InputError(f"{path}: format {facts['format']!r}; this version reads {FORMAT}")
-            banks = load_file(folder / ROWS)
             shapes = {n: (int(r), int(facts["feature_dim"])) for n, r in facts["rows"].items()}
             if not shapes or set(shapes) != set(banks):
                 raise InputError(
@@ -182,20 +208,17 @@ class SavedModel:
                 calibration=_read_scores(facts.get("calibration", {})),
                 stations=_read_stations(facts.get("stations", {})),
                 selection=_read_selection(facts.get("coreset_projection")),
-                radius=None if facts["radius"] is None else float(facts["radius"]),
+                radii=_read_radii(facts, banks),
+                stale=tuple(map(str, facts.get("stale", ()))),
                 weights_source=str(facts["weights_source"]),
                 provenance=dict(facts["provenance"]),
             )
-        except (
-            OSError,
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            SafetensorError,
-        ) as error:
+            if "stale" not in facts:
+                model = replace(model, stale=_grown_before(model))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{folder}: damaged model ({type(error).__name__}: {error}); restore or train anew"
+                f"{path}: not the facts of a model ({type(error).__name__}: {error}); copy the "
+                "model folder again from where it was made, or train anew"
             ) from error
         for name, rows in model.banks.items():
             if rows.shape != shapes[name] or rows.dtype not in (np.float16, np.float32):
@@ -206,6 +229,22 @@ class SavedModel:
             if len(rows) == 0 or not np.isfinite(rows).all():
                 raise InputError(f"{folder}/bank.safetensors: bank {name!r} is empty or not finite")
         return model
+
+
+def _read_radii(facts: dict[str, Any], banks: Iterable[str]) -> dict[str, float]:
+    """A radius per bank; the first version kept one alone, which then holds for all."""
+    one = facts["radius"]
+    found = facts.get("radii", {} if one is None else dict.fromkeys(banks, one))
+    radii = {str(name): float(radius) for name, radius in found.items()}
+    if not (set(radii) <= set(banks) and all(0 <= own < np.inf for own in radii.values())):
+        raise ValueError(f"radii are {radii}; expected distances, of banks that are there")
+    return radii
+
+
+def _grown_before(model: SavedModel) -> tuple[str, ...]:
+    """What is stale in a model of a version that did not tell, but kept what had been added."""
+    grown = {str(added["bank"]) for added in model.provenance.get("added", [])}
+    return tuple(sorted({name for bank in grown for name in model.calibrated(bank)}))
 
 
 def _read_scores(facts: dict[str, list[float]]) -> dict[str, list[float]]:

@@ -8,13 +8,38 @@ largest length. Arrays travel beside these facts, see `records`.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Final, TypeVar
 
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+
+from common.data.names import refusal
+from common.paths import path_text
 
 STATION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-CATEGORY_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_ +.-]{0,99}$"
+
+
+def bank_refusal(name: str) -> str | None:
+    """Why a name cannot be that of a bank, made from a category's; None if it can."""
+    return refusal(name.removesuffix("/"))
+
+
+def _named(why_not: Callable[[str], str | None]) -> AfterValidator:
+    def checked(name: str) -> str:
+        if reason := why_not(name):
+            raise ValueError(f"no usable name: {reason}")
+        return name
+
+    return AfterValidator(checked)
+
 
 MAX_IMAGES: Final = 10**7
 """Images of one category at one station; also bounds the held-out scores that it may send."""
@@ -26,13 +51,15 @@ MAX_NOTICES: Final = 100
 SENTENCE_LENGTH: Final = 2000
 
 StationName = Annotated[str, StringConstraints(pattern=STATION_PATTERN)]
-CategoryName = Annotated[str, StringConstraints(pattern=CATEGORY_PATTERN)]
+CategoryName = Annotated[str, _named(refusal)]
+BankName = Annotated[str, _named(bank_refusal)]
 # No control characters: what a station says is shown in terminals and logs of other people.
 Sentence = Annotated[
     str, StringConstraints(max_length=SENTENCE_LENGTH, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
 ]
 DeviceName = Annotated[str, StringConstraints(max_length=400, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 HostName = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+ImageKind = Annotated[str, StringConstraints(pattern="^(test|held-out)$")]
 Count = Annotated[int, Field(ge=0, le=10**12)]
 Images = Annotated[int, Field(ge=0, le=MAX_IMAGES)]
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
@@ -86,9 +113,12 @@ class SpaceFacts(Facts):
 
 
 class SurveyRequest(Facts):
-    """Asks who a station is; both sides must speak the same version of this protocol."""
+    """Asks who a station is; both sides must speak the same version of this protocol.
 
-    protocol: Annotated[int, Field(ge=1, le=1)] = 1
+    1 was the first version's, in which one image that could not be judged ended a score.
+    """
+
+    protocol: Annotated[int, Field(ge=2, le=2)] = 2
 
 
 class SurveyReply(Facts):
@@ -119,7 +149,7 @@ class BuildRequest(Facts):
     """
 
     round: Round
-    budgets: Annotated[dict[CategoryName, Count], Field(max_length=MAX_CATEGORIES)]
+    budgets: Annotated[dict[BankName, Count], Field(max_length=MAX_CATEGORIES)]
     part: Part
     parts: Parts
     bank_parts: Part
@@ -150,7 +180,7 @@ class BankFacts(Facts):
 class BuildReply(Computed):
     """Accompanies the rows of a part; `banks` describes the whole."""
 
-    banks: Annotated[dict[CategoryName, BankFacts], Field(max_length=MAX_CATEGORIES)]
+    banks: Annotated[dict[BankName, BankFacts], Field(max_length=MAX_CATEGORIES)]
 
 
 class ScoreRequest(Facts):
@@ -164,19 +194,36 @@ class ScoreRequest(Facts):
     score_images: bool
 
 
+class Failure(Facts):
+    """A station could not do what was asked; `reason` is made for the server's eyes."""
+
+    code: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,60}$")]
+    reason: Sentence
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.reason}"
+
+
 class CategoryScores(Facts):
-    """What came of one category: images scored and the held-out good parts' scores."""
+    """What came of one category: images scored and the held-out good parts' scores.
+
+    `failed` tells why the test images, the held-out ones or both were not judged.
+    """
 
     test: Images
     held_out_scores: Annotated[list[Distance], Field(max_length=MAX_IMAGES)]
+    failed: dict[ImageKind, Failure] = {}
 
 
 class ScoreReply(Computed):
-    """Accompanies the counts; `radius` is the distance of the worst-covered training patch."""
+    """Accompanies the counts; `radius` is the distance of the worst-covered training patch.
+
+    It is not there for banks whose training images could not be read again.
+    """
 
     categories: Annotated[dict[CategoryName, CategoryScores], Field(max_length=MAX_CATEGORIES)]
     without_bank: Annotated[list[CategoryName], Field(max_length=MAX_CATEGORIES)]
-    radius: Annotated[dict[CategoryName, Distance], Field(max_length=MAX_CATEGORIES)]
+    radius: Annotated[dict[BankName, Distance], Field(max_length=MAX_CATEGORIES)]
 
 
 class Received(Facts):
@@ -184,13 +231,6 @@ class Received(Facts):
 
     station: StationName
     part: Part
-
-
-class Failure(Facts):
-    """A station could not do what was asked; `reason` is made for the server's eyes."""
-
-    code: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,60}$")]
-    reason: Sentence
 
 
 Rows = TypeVar("Rows", range, NDArray[Any])
@@ -209,7 +249,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 def as_sentence(text: str) -> str:
     """Make a text fit to be sent: one line, without control characters, not too long."""
-    return " ".join(_CONTROL.sub(" ", text).split())[:SENTENCE_LENGTH]
+    return " ".join(_CONTROL.sub(" ", path_text(text)).split())[:SENTENCE_LENGTH]
 
 
 def without_paths(text: str) -> str:

@@ -91,8 +91,7 @@ def read_facts(content: RecordDict, kind: type[T]) -> T:
     """
     failure = content.get(FAILURE)
     if isinstance(failure, ConfigRecord):
-        told = _parse(failure, Failure)
-        raise StationFailure(f"{told.code}: {told.reason}")
+        raise StationFailure(str(_parse(failure, Failure)))
     facts = content.get(FACTS)
     if not isinstance(facts, ConfigRecord):
         raise MalformedReplyError(f"no {FACTS!r} record; expected a {kind.__name__}")

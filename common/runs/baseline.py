@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.config import Settings
-from common.data.holdout import split_holdout
+from common.data.holdout import hold_out_as_stations
 from common.data.layout import DataIndex, Sample
-from common.data.partition import make_partition
-from common.errors import reason_of
+from common.data.remarks import image_remarks
+from common.errors import reason
 from common.evaluation import ExactEvaluation
 from common.evaluation.judge import conclude, judge
 from common.patchcore import PatchCore
-from common.patchcore.model_store import SHARED
+from common.patchcore.model_store import SHARED, bank_of
 from common.runs.output import write_run
 from common.runs.record import RunRecord
 from common.runs.steps import Listener, Steps, simulation_cache
@@ -34,7 +34,7 @@ class BaselineResult:
     summary : dict of category to facts
         Content of `training_summary.json`.
     errors : dict of category to exception
-        Categories that failed.
+        Categories that failed, and those whose images could not be judged.
     """
 
     record: RunRecord
@@ -43,11 +43,10 @@ class BaselineResult:
 
     def fail(self, what: str, categories: Sequence[str], error: Exception) -> None:
         """Note what failed, and that it cost some categories their result."""
-        reason = reason_of(error)
-        self.record.notices.append(f"{what} failed: {reason}")
+        self.record.notices.append(f"{what} failed: {reason(error)}")
         for category in categories:
             self.errors[category] = error
-            self.summary[category] = {"status": "failed", "error": reason}
+            self.summary[category] = {"status": "failed", "error": reason(error)}
 
 
 def run_baseline(
@@ -69,7 +68,8 @@ def run_baseline(
     Returns
     -------
     BaselineResult
-        A failing category does not stop the others.
+        A failing category does not stop the others; one whose images cannot be judged keeps its
+        bank.
 
     Raises
     ------
@@ -82,8 +82,10 @@ def run_baseline(
     would hold out, so that a comparison differs in the federation alone.
     """
     model = PatchCore(settings, cache=simulation_cache())
-    samples, held_out = centralized_holdout(index, settings)
+    dealt = hold_out_as_stations(index.samples, settings)
+    samples, held_out = dealt.bank, dealt.held_out
     record = RunRecord(settings, METHOD, synthetic=index.synthetic, space=model.space)
+    record.notices += [*dealt.notices, *image_remarks(index.samples)]
     result = BaselineResult(record)
     steps = Steps(record, index, on_progress)
     waiting = list(index.categories)
@@ -96,14 +98,14 @@ def run_baseline(
     for category in waiting:
         began = time.monotonic()
         try:
-            result.summary[category] = _run_category(category, model, steps, samples, held_out)
+            _run_category(category, model, steps, samples, held_out, result)
         except Exception as error:
-            model.drop_bank(category)
+            model.drop_bank(bank_of(category))
             result.fail(category, [category], error)
         result.summary[category]["seconds"] = round(time.monotonic() - began, 3)
     record.training_summary, record.device = result.summary, model.extractor.computed_by
     if record.evaluated:
-        record.save_model(dict(model.banks), model.radius)
+        record.save_model(dict(model.banks), model.radii)
     else:
         record.status, record.error = "failed", "; ".join(record.notices)
     write_run(record, out)
@@ -112,51 +114,32 @@ def run_baseline(
     return result
 
 
-def centralized_holdout(index: DataIndex, settings: Settings) -> tuple[list[Sample], list[Sample]]:
-    """Training images for the bank, and those that the stations together would hold out."""
-    train = index.select("train")
-    if len(train) < settings.num_stations:
-        return split_holdout(train, settings.calibration_fraction)
-    partition = make_partition(
-        index.samples,
-        settings.partition,
-        settings.num_stations,
-        settings.seed,
-        settings.dirichlet_alpha,
-    )
-    held: set[str] = set()
-    for indices in partition.indices.values():
-        own = [index.samples[i] for i in indices if index.samples[i].split == "train"]
-        held |= {
-            str(sample.path) for sample in split_holdout(own, settings.calibration_fraction)[1]
-        }
-    return (
-        [sample for sample in train if str(sample.path) not in held],
-        [sample for sample in train if str(sample.path) in held],
-    )
-
-
 def _run_category(
     category: str,
     model: PatchCore,
     steps: Steps,
     samples: Sequence[Sample],
     held_out: Sequence[Sample],
-) -> dict[str, Any]:
-    """Fit (in scope `category`) and evaluate; returns the facts for the training summary."""
+    result: BaselineResult,
+) -> None:
+    """Fit (in scope `category`) and evaluate."""
     record = steps.record
     if not model.can_judge(category):
-        steps.fit(model, category, samples, category)
+        steps.fit(model, bank_of(category), samples, category)
     test = steps.index.select("test", category)
     with record.timed("score"):
         watch = steps.watcher(category, len(test))
-        evaluation, scores = judge(
-            model, steps.index, category, test, held_out, ExactEvaluation, watch
-        )
+        judged = judge(model, steps.index, category, test, held_out, ExactEvaluation, watch)
         rule = record.settings.target_false_alarm_rate
-        record.keep(conclude(category, evaluation, scores, rule))
-    return {
+        found = conclude(category, judged.evaluation, judged.held_out, rule)
+        record.keep(found, judged.faults)
+    failed = {}
+    for fault in judged.faults.values():
+        result.errors[category] = fault
+        failed = {"status": "not evaluated", "error": reason(fault)}
+    result.summary[category] = {
         "status": "completed",
+        **failed,
         "memory_bank_size": len(model.banks[model.bank_name(category)]),
         "feature_dim": model.extractor.feature_dim,
         "training_images": sum(sample.category == category for sample in samples),

@@ -11,6 +11,8 @@ from typing import Any
 from common.config import Settings
 from common.data.images import read_size
 from common.data.layout import DataIndex, Sample
+from common.data.names import find_spelling, normal
+from common.data.remarks import image_remarks
 from common.errors import InputError
 from common.evaluation import (
     ExactEvaluation,
@@ -20,7 +22,8 @@ from common.evaluation import (
     read_map,
     read_scale,
 )
-from common.evaluation.judge import Watcher, conclude, evaluate_predictions, judge
+from common.evaluation.drift import STALE
+from common.evaluation.judge import Judged, Watcher, conclude, evaluate_predictions, judge
 from common.patchcore import PatchCore, Prediction
 from common.patchcore.station_threshold import choose_threshold, unknown_station
 from common.runs.output import write_run
@@ -84,6 +87,10 @@ def evaluate_model(
         setting contradicts it.
     """
     model = PatchCore.load(folder, **(options.changes or {}))
+    if options.station is not None and model.uncalibrated:
+        raise InputError(
+            f"--station {options.station}: {model.uncalibrated}; leave one of them out"
+        )
     if options.station is not None and options.station not in model.stations:
         raise InputError(unknown_station(options.station, model.stations))
     record = RunRecord(
@@ -94,6 +101,9 @@ def evaluate_model(
         bank=BankFacts.of(model.banks, model.radius),
         tell_drift=True,
     )
+    record.notices += image_remarks(index.select("test"))
+    if model.uncalibrated:
+        record.notices.append(f"judged without a threshold: {model.uncalibrated}")
     steps = Steps(record, index, on_progress)
     for category in index.categories:
         if not model.can_judge(category):
@@ -101,13 +111,23 @@ def evaluate_model(
             continue
         test = index.select("test", category)
         with record.timed("score"):
-            evaluation = model.source.whole(_judge, model, steps, category, test, options)
+            judged = model.source.whole(_judge, model, steps, category, test, options)
         found = choose_threshold(
             model.thresholds, model.calibration, model.stations, category, options.station
         )
         threshold = Threshold(**found.facts) if found.facts else None
-        held_out = found.calibration
-        record.keep(conclude(category, evaluation, held_out, threshold, kinds=options.kinds))
+        stale = category in model.stale
+        if stale:
+            record.notices.append(f"{category}: {STALE}")
+        concluded = conclude(
+            category,
+            judged.evaluation,
+            found.calibration,
+            threshold,
+            kinds=options.kinds,
+            stale=stale,
+        )
+        record.keep(concluded, judged.faults)
         if options.station is not None:
             record.notices.append(f"{category}: the threshold is {found.whose}")
     record.device = model.extractor.computed_by
@@ -116,7 +136,7 @@ def evaluate_model(
 
 def _judge(
     model: PatchCore, steps: Steps, category: str, test: list[Sample], options: EvaluateOptions
-) -> ExactEvaluation:
+) -> Judged[ExactEvaluation]:
     """Judge the test images of a category; write their maps if wanted."""
     with ExitStack() as stack:
         keep_map = None
@@ -125,7 +145,7 @@ def _judge(
             exporter = stack.enter_context(MapExporter(options.export_maps, category))
             keep_map = _keeper(exporter)
         watch = steps.watcher(category, len(test), keep_map)
-        return judge(model, steps.index, category, test, (), ExactEvaluation, watch)[0]
+        return judge(model, steps.index, category, test, (), ExactEvaluation, watch)
 
 
 def evaluate_maps(
@@ -160,12 +180,13 @@ def evaluate_maps(
     method = options.method or "maps"
     record = RunRecord(settings, method, synthetic=index.synthetic)
     steps = Steps(record, index, on_progress)
-    present = [name for name in index.categories if (folder / name).is_dir()]
+    present = [name for name in index.categories if find_spelling(folder, name).is_dir()]
     if not present:
         raise InputError(
             f"{folder}: no folder of maps for any category of {index.root} "
             f"({', '.join(index.categories)}); expected <category>/test/<defect>/<stem>.png"
         )
+    record.notices += image_remarks(index.select("test"))
     for category in index.categories:
         if category not in present:
             record.notices.append(f"no maps of {category}: it was not evaluated")
@@ -183,7 +204,7 @@ def _read_maps(folder: Path, category: str, samples: list[Sample]) -> Iterator[P
     """The maps of test images, as if a model had just made them."""
     maps, scale = find_maps(folder, category), read_scale(folder, category)
     for sample in samples:
-        path = maps.get((sample.defect_type, sample.path.stem))
+        path = maps.get((sample.defect_type, normal(sample.path.stem)))
         if path is None:
             raise InputError(
                 f"{folder / category / 'test' / sample.defect_type}: no map named "

@@ -17,7 +17,8 @@ from typing import Any, Final, Protocol
 from common.analysis.report import write_report
 from common.config import Settings
 from common.data.layout import DataIndex
-from common.errors import InputError, RunError, reason_of
+from common.errors import InputError, RunError, reason
+from common.paths import json_text
 from common.runs.baseline import run_baseline
 from common.runs.experiment_plan import PlannedRun
 from common.runs.gallery import best_and_worst
@@ -25,6 +26,7 @@ from common.runs.local import run_local
 from common.runs.output import write_run
 from common.runs.record import RunRecord
 from common.runs.simulation import run_simulation
+from common.system.files import write_whole
 
 RUNS_FOLDER: Final = "runs"
 SUMMARY_FILE: Final = "experiment.json"
@@ -97,7 +99,7 @@ def run_experiment(
     Notes
     -----
     A run counts as finished if its `run.json` says `completed` with the same method and the same
-    settings, but for those that change no result (`NO_INFLUENCE`), and no category of it failed.
+    settings, but for those that change no result (`NO_INFLUENCE`), and nothing of it failed.
     Run folders appear whole or not at all, so an interrupted run has none and starts again; what
     it extracted is not lost: all runs share one feature cache, by image and feature space.
     """
@@ -205,7 +207,7 @@ def _attempt(run: PlannedRun, index: DataIndex, folder: Path, listener: Listener
     try:
         _execute(run.kind, run.settings.with_(output_dir=str(folder)), index, folder, listener)
     except Exception as problem:
-        error = reason_of(problem)
+        error = reason(problem)
         if not _written_since(folder, begun):
             # Else the report would show an earlier run with other settings in its place.
             failed = run.settings.with_(output_dir=str(folder))
@@ -232,15 +234,24 @@ def _execute(
         run_local(settings, index, folder, watch)
     else:
         run_simulation(settings, lambda text: listener.step(text, 0, 0))
+    if missed := _unevaluated(folder):
+        raise RunError(f"not all was evaluated: {'; '.join(missed)}")
+
+
+def _unevaluated(folder: Path) -> list[str]:
+    run: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    return [str(what) for what in run.get("unevaluated") or []]
 
 
 def _failed_parts(folder: Path) -> bool:
-    """Whether a baseline left categories out that failed."""
+    """Whether a run left something out that failed."""
+    if _unevaluated(folder):
+        return True
     path = folder / "training_summary.json"
     if not path.is_file():
         return False
     summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return any(facts["status"] == "failed" for facts in summary.values())
+    return any(facts["status"] != "completed" for facts in summary.values())
 
 
 def _written_since(folder: Path, begun: datetime) -> bool:
@@ -265,9 +276,7 @@ def _write_summary(out: Path, planned: Sequence[PlannedRun], outcomes: dict[str,
                 "error": found.error if found else None,
             }
         )
-    partial = out / f".{SUMMARY_FILE}.partial"
-    partial.write_text(json.dumps({"runs": runs}, indent=2) + "\n", encoding="utf-8")
-    partial.replace(out / SUMMARY_FILE)
+    write_whole(out / SUMMARY_FILE, json_text({"runs": runs}) + "\n")
 
 
 @contextlib.contextmanager

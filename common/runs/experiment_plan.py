@@ -12,8 +12,10 @@ import yaml
 
 from common.config import NAMED_WEIGHTS, Settings
 from common.data.partition import PARTITIONS
+from common.data.strict_yaml import read_yaml
 from common.errors import InputError
 from common.patchcore.names import check_names
+from common.runs.honoured import unused_by_methods
 
 METHODS: Final = ("centralized", "local", "federated")
 _KEYS: Final = (
@@ -169,6 +171,7 @@ def read_plan(path: Path) -> ExperimentPlan:
         methods = tuple(map(str, _list(content, "methods", list(METHODS))))
         for method in methods:
             _one_of("methods", method, METHODS)
+        unused_by_methods(methods, map(str, content.get("settings") or {}))
         # Settings and tables know what a scope, an aggregation and a seed may be.
         for key, values in (("bank_scope", scopes), ("aggregation", aggregations), ("seed", seeds)):
             for value in values:
@@ -186,14 +189,14 @@ def read_plan(path: Path) -> ExperimentPlan:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: the experiment file cannot be read ({error})") from None
     except yaml.YAMLError as error:
         words = " ".join(str(error).split())
         raise InputError(f"{path}: is not YAML ({words}); mend the file") from None
-    if content is None:
-        content = {}
+    if not content:
+        raise InputError(f"{path}: is empty; expected keys such as data, methods and seeds")
     if not isinstance(content, dict):
         raise InputError(
             f"{path}: holds {type(content).__name__}, expected keys such as methods and seeds"

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import tomli_w
+
 from common.config import Settings
 from common.errors import RunError
 from common.runs.processes import end_with_parent, tool
+from common.system.ending import undone
 
 LOG_PREFIX: Final = "[fedpatchcore]"
 """Begins the lines that our ServerApp logs for people."""
@@ -67,16 +70,12 @@ class Flwr:
 
     def write_connection(self, address: str, root_certificates: Path | None) -> None:
         """Write the configuration: one SuperLink, with TLS if there is an authority to trust."""
-        trust = (
-            "insecure = true"
-            if root_certificates is None
-            else f"root-certificates = {json.dumps(str(root_certificates))}"
-        )
-        (self.folder / "config.toml").write_text(
-            f'[superlink]\ndefault = "{self.connection}"\n\n[superlink.{self.connection}]\n'
-            f"address = {json.dumps(address)}\n{trust}\n",
-            encoding="utf-8",
-        )
+        trust: dict[str, Any] = {"insecure": True}
+        if root_certificates is not None:
+            trust = {"root-certificates": str(root_certificates)}
+        known = {"default": self.connection, self.connection: {"address": address, **trust}}
+        text = tomli_w.dumps({"superlink": known})
+        (self.folder / "config.toml").write_text(text, encoding="utf-8")
 
     def submit(self, settings: Settings, *options: str) -> str:
         """Submit a run of this app; return its id.
@@ -87,10 +86,7 @@ class Flwr:
             If Flower does not take it.
         """
         config = self.folder / "run.toml"
-        pairs = settings.to_run_config().items()
-        # JSON's strings, numbers and booleans are TOML's, too.
-        text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in pairs)
-        config.write_text(text, encoding="utf-8")
+        config.write_text(tomli_w.dumps(settings.to_run_config()), encoding="utf-8")
         answer = self.ask("run", str(app_folder()), f"--run-config={config}", *options)
         return str(answer["run-id"])
 
@@ -104,20 +100,25 @@ class Flwr:
             `time.monotonic()` at which to stop listening.
         on_step : callable (line), optional
         """
-        process = subprocess.Popen(
-            [tool("flwr"), "log", run_id, self.connection, "--stream"],
-            env=self.environment,
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            preexec_fn=end_with_parent,
-        )
-        timer = threading.Timer(max(0.0, until - time.monotonic()), process.kill)
-        timer.start()
+
+        def start() -> subprocess.Popen[str]:
+            return subprocess.Popen(
+                [tool("flwr"), "log", run_id, self.connection, "--stream"],
+                env=self.environment,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                preexec_fn=end_with_parent,
+            )
+
         failure = ""
-        try:
+        with undone(start, _kill) as process:
+            timer = threading.Timer(max(0.0, until - time.monotonic()), process.kill)
+            timer.daemon = True
+            timer.start()
             for line in process.stdout or ():
                 _, found, text = line.partition(LOG_PREFIX)
                 if not found:
@@ -127,10 +128,7 @@ class Flwr:
                     failure = text.removeprefix("failed:").strip()
                 elif on_step is not None:
                     on_step(text)
-        finally:
             timer.cancel()
-            process.kill()
-            process.wait()
         return failure
 
     def wait_for_end(self, run_id: str, until: float) -> tuple[str, str]:
@@ -161,7 +159,9 @@ class Flwr:
                 env=self.environment,
                 cwd=self.folder,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
+                stdin=subprocess.DEVNULL,
                 timeout=COMMAND_SECONDS,
                 check=False,
             )
@@ -175,3 +175,8 @@ class Flwr:
         if not answer.get("success", True):
             raise RunError(f"`flwr {verb}` failed: {answer.get('error-message', answer)}")
         return answer
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()

@@ -14,10 +14,11 @@ from common.data.holdout import split_holdout
 from common.data.images import read_size
 from common.data.layout import DataIndex, Sample
 from common.data.partition import make_partition
+from common.data.remarks import image_remarks
 from common.evaluation import EvaluationCounts, StationScores
-from common.evaluation.judge import StationJudgement, conclude, judge_station
+from common.evaluation.judge import StationJudgement, conclude, judge_station, left_out
 from common.patchcore import FeatureExtractor, PatchCore
-from common.patchcore.model_store import SHARED
+from common.patchcore.model_store import SHARED, bank_of
 from common.patchcore.network.feature_space import FeatureSpace
 from common.runs.output import write_run
 from common.runs.record import BankFacts, Contribution, RunRecord, StationFacts
@@ -70,7 +71,7 @@ def run_local(
         settings.seed,
         settings.dirichlet_alpha,
     )
-    record.notices.extend(partition.notices)
+    record.notices += [*partition.notices, *image_remarks(index.samples)]
     extractor, cache = FeatureExtractor.from_settings(settings), simulation_cache()
     record.space = extractor.space
     steps = Steps(record, index, on_progress)
@@ -109,11 +110,13 @@ def _fit_and_judge(
     train = [sample for sample in own if sample.split == "train"]
     samples, held_out = split_holdout(train, settings.calibration_fraction)
     shared = settings.bank_scope == "shared"
-    for bank in [SHARED] if shared else sorted({sample.category for sample in samples}):
+    for bank in [SHARED] if shared else sorted({bank_of(sample.category) for sample in samples}):
         steps.fit(model, bank, samples, name)
     with record.timed("score"):
         watch = steps.watcher(name, len(test))
         found = judge_station(model, steps.index, test, held_out, watch)
+    for category, faults in found.faults.items():
+        record.unevaluated += left_out(f"{category} at {name}", faults)
     for category in found.without_bank:
         if left := sum(sample.category == category for sample in test):
             record.notices.append(

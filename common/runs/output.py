@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -11,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from common.analysis.report import write_report, write_run_plots
+from common.errors import reason
 from common.evaluation import build_curves, build_metrics, promise_notice, write_metrics
 from common.patchcore.exact.device import take_notices
+from common.paths import beside, json_text
 from common.runs.record import RunRecord
+from common.system.files import write_whole
 
 
 def write_run(record: RunRecord, out: Path) -> Path:
@@ -32,7 +34,7 @@ def write_run(record: RunRecord, out: Path) -> Path:
     """
     started = time.monotonic()
     out.parent.mkdir(parents=True, exist_ok=True)
-    building = out.with_name(f"{out.name}.{os.getpid()}.partial")
+    building = beside(out, f".{os.getpid()}.partial")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir()
     if record.model is not None:
@@ -64,14 +66,24 @@ def write_run(record: RunRecord, out: Path) -> Path:
         write_report([building], building / "report.html")
     except Exception as error:  # pictures must never cost the run that they show
         record.notices.append(
-            f"plots or report failed ({type(error).__name__}: {error}); the run itself is whole, "
+            f"plots or report failed ({reason(error)}); the run itself is whole, "
             "`fedpatchcore report` writes them again"
         )
     record.seconds["write"] = time.monotonic() - started
     _write_json(building / "run.json", record.to_json())
+    _put_in_place(building, out)
+    return out
+
+
+def _put_in_place(building: Path, out: Path) -> None:
+    """Let a finished run appear; an empty folder there is filled, as somebody may stand in it."""
+    if out.is_dir() and not any(out.iterdir()):
+        for entry in sorted(building.iterdir(), key=lambda entry: entry.name == "run.json"):
+            entry.rename(out / entry.name)
+        building.rmdir()
+        return
     move_aside(out)
     building.rename(out)
-    return out
 
 
 def move_aside(out: Path) -> None:
@@ -82,11 +94,10 @@ def move_aside(out: Path) -> None:
         out.rmdir()
         return
     number = 1
-    while (aside := out.with_name(f"{out.name}.{number}")).exists():
+    while (aside := beside(out, f".{number}")).exists():
         number += 1
     out.rename(aside)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_whole(path, json_text(content) + "\n")

@@ -11,10 +11,13 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from common.errors import RunError
+from common.system.ending import undone
 
 # Jupyter sets these for everything below it; coloured JSON is no JSON.
 _FORCED_COLOR: Final = frozenset({"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS"})
@@ -63,6 +66,8 @@ def flower_environment(home: Path) -> dict[str, str]:
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "PYTHONUNBUFFERED": "1",
+        # It prints more than an ASCII terminal can show, and we read it.
+        "PYTHONIOENCODING": "utf-8",
         **{name: _without_proxy(os.environ.get(name)) for name in ("no_proxy", "NO_PROXY")},
     }
 
@@ -95,6 +100,66 @@ def children_of(pid: int) -> set[int]:
             if int(parent) == pid:
                 found.add(int(path.parent.name))
     return found
+
+
+@contextlib.contextmanager
+def session(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process that leads a session of its own; it and all below it end with the block.
+
+    Parameters
+    ----------
+    command : sequence of str
+    environment : mapping
+        As `flower_environment` gives it: its `FLWR_HOME` is how processes are known again that
+        left the session, as Flower's simulation and Ray's do.
+    folder : Path
+        Its working directory.
+    log : Path
+        Gets what it prints.
+    """
+
+    def start() -> subprocess.Popen[bytes]:
+        with log.open("wb") as file:
+            return subprocess.Popen(
+                command,
+                env=environment,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+                preexec_fn=end_with_parent,
+            )
+
+    def stop(process: subprocess.Popen[bytes]) -> None:
+        stop_session(process)
+        _kill_marked(f"FLWR_HOME={environment['FLWR_HOME']}".encode())
+
+    with undone(start, stop) as process:
+        yield process
+
+
+def _kill_marked(mark: bytes, patience: float = 10.0) -> None:
+    """Kill every process that has this in its environment, until none is left; needs /proc."""
+    until, quiet = time.monotonic() + patience, 0
+    while quiet < 2 and time.monotonic() < until:
+        found = _marked(mark)
+        for pid in found:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        quiet = 0 if found else quiet + 1  # one may just have started another
+        time.sleep(0.05)
+
+
+def _marked(mark: bytes) -> set[int]:
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark in path.read_bytes().split(b"\0"):
+                found.add(int(path.parent.name))
+    return found - {os.getpid()}
 
 
 def stop_session(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import common
 from common.config import NAMED_WEIGHTS, PATH_KEYS, Settings
 from common.evaluation import Threshold
-from common.evaluation.judge import CategoryResult
+from common.evaluation.judge import CategoryResult, left_out
 from common.patchcore.distances import Distances
 from common.patchcore.model_store import SHARED, SavedModel, StationCalibration
 from common.patchcore.network.feature_space import FeatureSpace
@@ -124,6 +124,8 @@ class RunRecord:
     hide_paths : bool
         True for real stations: no path is written.
     notices : list of str
+    unevaluated : list of str
+        What could not be judged, where and why; the banks are whole all the same.
     """
 
     settings: Settings
@@ -147,6 +149,7 @@ class RunRecord:
     device: str | None = None
     hide_paths: bool = False
     notices: list[str] = field(default_factory=list)
+    unevaluated: list[str] = field(default_factory=list)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -157,40 +160,50 @@ class RunRecord:
         finally:
             self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - started
 
-    def keep(self, found: CategoryResult, *, remarks: bool = True) -> None:
-        """Take in what was found in one category, and say what is not there."""
+    def keep(
+        self,
+        found: CategoryResult,
+        faults: Mapping[str, Exception] | None = None,
+        known: Iterable[str] = (),
+    ) -> None:
+        """Take in what was found in one category; say what is not there, and what failed.
+
+        `faults` are those of `Judged`; why the `known` images are not there is told elsewhere.
+        """
         if found.category not in self.categories:
             self.categories.append(found.category)
         self.evaluated.append(found)
-        if remarks:
-            self.notices += found.remarks()
+        self.notices += found.remarks({*(faults or ()), *known})
+        self.unevaluated += left_out(found.category, faults or {})
 
     def save_model(
         self,
         banks: dict[str, NDArray[Any]],
-        radius: float | None,
+        radii: Mapping[str, float],
         calibrations: dict[str, StationCalibration] | None = None,
         **provenance: Any,
     ) -> None:
         """Make the model that the run leaves: its banks, with the thresholds of what was kept."""
         if self.space is None:
             return
-        self.bank = BankFacts.of(banks, radius)
+        self.bank = BankFacts.of(banks, max(radii.values(), default=None))
         self.model = SavedModel(
             banks=banks,
             space=self.space,
             image_score=self.settings.image_score,
-            categories=tuple(self.categories),
+            # A category that some station only tests is judged by no bank of its own.
+            categories=tuple(c for c in self.categories if SHARED in banks or c in banks),
             thresholds=threshold_facts({one.category: one.threshold for one in self.evaluated}),
             calibration={one.category: list(one.held_out or ()) for one in self.evaluated},
             stations=calibrations or {},
             selection=Distances(self.settings.coreset_projection, self.settings.seed),
-            radius=radius,
+            radii={name: radii[name] for name in banks if name in radii},
             weights_source="" if self.hide_paths else self.settings.absolute().weights,
             provenance={
                 "method": self.method,
                 "created": self.started.isoformat(timespec="seconds"),
                 "synthetic_data": bool(self.synthetic),
+                "calibration_fraction": self.settings.calibration_fraction,
                 **provenance,
             },
         )
@@ -217,6 +230,7 @@ class RunRecord:
             "device": self.device,
             "stations": [asdict(station) for station in self.stations],
             "summary": self.summary,
+            "unevaluated": self.unevaluated,
             "bytes": {
                 "up": sum(station.bytes_up for station in self.stations),
                 "down": sum(station.bytes_down for station in self.stations),

@@ -7,10 +7,7 @@ itself would outlive the command, with the environment and folder of whoever cam
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -19,16 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from common.config import Settings
-from common.errors import RunError
+from common.config import PATH_KEYS, Settings
+from common.errors import InputError, RunError
+from common.paths import path_text
 from common.runs.flower_run import Flwr, Listener, longest_run
-from common.runs.processes import (
-    end_with_parent,
-    flower_environment,
-    free_ports,
-    stop_session,
-    tool,
-)
+from common.runs.processes import flower_environment, free_ports, session, tool
+from common.system.cpus import usable_cpus
+from common.system.files import temporary_folder
 
 CONNECTION: Final = "private"
 START_SECONDS: Final = 60.0
@@ -69,6 +63,11 @@ def run_simulation(settings: Settings, on_step: Listener | None = None) -> Path:
         allow; with the reason that the server gave.
     """
     settings = settings.absolute()
+    for key in (*PATH_KEYS, "weights"):
+        path = str(settings.to_run_config()[key])
+        if path != path_text(path):
+            found = f"setting {key}: found {path_text(path)}, expected a path that is UTF-8 text"
+            raise InputError(f"{found}, which Flower can be told; rename it")
     until = time.monotonic() + longest_run(settings)
     with _superlink() as home:
         federation = _federation(settings.num_stations, settings.device)
@@ -82,7 +81,11 @@ def run_simulation(settings: Settings, on_step: Listener | None = None) -> Path:
 
 @contextlib.contextmanager
 def _superlink() -> Iterator[FlowerHome]:
-    folder = Path(tempfile.mkdtemp(prefix="fpc-"))
+    with temporary_folder("fpc-") as folder:
+        yield from _superlink_in(folder)
+
+
+def _superlink_in(folder: Path) -> Iterator[FlowerHome]:
     port, control = free_ports(2)
     environment = {
         **flower_environment(folder),
@@ -102,22 +105,9 @@ def _superlink() -> Iterator[FlowerHome]:
         f"--control-api-address=127.0.0.1:{control}",
         "--disable-runtime-dependency-installation",
     ]
-    with home.log_file.open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            preexec_fn=end_with_parent,
-        )
-    try:
+    with session(command, environment, folder, home.log_file) as process:
         _wait_until_healthy(process, port, home)
         yield home
-    finally:
-        stop_session(process)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, home: FlowerHome) -> None:
@@ -136,7 +126,7 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, home: Flowe
 
 def _federation(stations: int, device: str) -> str:
     """How many stations, and how many of them work at once on this machine."""
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cpus()
     actors = min(cores, stations)
     each = cores // actors
     words = [

@@ -11,9 +11,9 @@ from common.data.layout import DataIndex, Sample
 from common.errors import InputError
 from common.evaluation.judge import Watcher
 from common.patchcore import PatchCore, Prediction
-from common.patchcore.model_store import SHARED
+from common.patchcore.model_store import SHARED, bank_of, category_of
 from common.patchcore.network.feature_cache import FeatureCache
-from common.paths import cache_root
+from common.paths import cache_folder
 from common.runs.record import RunRecord
 
 CACHE_BYTES: Final = 20 * 2**30
@@ -24,7 +24,7 @@ Listener = Callable[[str, str, int, int], None]
 
 def simulation_cache() -> FeatureCache:
     """The features that all runs on this machine share, those of simulated stations included."""
-    return FeatureCache(cache_root() / "simulation" / "features", CACHE_BYTES)
+    return FeatureCache(cache_folder("simulation", "features"), CACHE_BYTES)
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Steps:
 
     def fit(self, model: PatchCore, bank: str, samples: Sequence[Sample], place: str) -> None:
         """Build one bank, named after its category or `shared`, of its own among the samples."""
-        own = [sample.path for sample in samples if bank in (SHARED, sample.category)]
+        own = [sample.path for sample in samples if bank in (SHARED, bank_of(sample.category))]
         if not own:
-            folder = "<category>" if bank == SHARED else bank
+            folder = category_of(bank) or "<category>"
             raise InputError(f"{place}: no training image; expected {folder}/train/good/...")
         with self.record.timed("build_bank"):
             model.fit(
                 own,
-                None if bank == SHARED else bank,
+                category_of(bank),
                 progress=lambda done, total: self.tell(place, "features", done, total),
             )
 

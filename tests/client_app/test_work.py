@@ -312,7 +312,7 @@ def test_an_unexpected_error_is_an_answer_too(parts: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("kind", ["query", "train", "train.take_bank", "evaluate"])
 def test_a_request_of_another_version_is_said_to_be_one(kind: str, parts: Path) -> None:
     content = to_request(SurveyRequest(), 600.0)
-    content.config_records["facts"]["json"] = '{"protocol": 2}'
+    content.config_records["facts"]["json"] = '{"protocol": 1}'
     told = failure_of(Asked(real(parts)).send(kind, content))
     assert told.startswith("unusable-request: ")
     assert told.endswith("server and station must run the same version")

@@ -40,8 +40,8 @@ _NAMES: Final = (
     *("dent", "crack", "0", "1", "0.png", "0.jpg", "1.PNG", "000_mask.png", "0_mask.png", "a.txt"),
     *("@eaDir", "Thumbs.db", ".hidden", "defects_config.json", "validation", "link", "folder"),
 )
-_ODD: Final = ("bad:", "empty:", "two:")
-"""Before a path: a file that is damaged, a mask without a mark, a mask of two grey values."""
+_ODD: Final = ("bad:", "empty:", "two:", "pages:")
+"""Before a path: a file that is damaged, a mask without a mark or of two grey values, two pages."""
 
 Tree = frozenset[str]
 """Files by their paths; `link` leads nowhere, `folder` is an empty one."""
@@ -98,7 +98,8 @@ def lay_out(tree: Tree, root: Path) -> None:
 def _content(kind: str, place: str) -> bytes:
     if place.endswith(".json"):
         return b"[{}]" if kind == "bad" else json.dumps(CONFIG).encode()
-    if "ground_truth" in place.lower():
+    _, truth, below = place.lower().rpartition("ground_truth/")
+    if truth and not below.startswith(("train/", "test/")):  # a category may be called so, too
         pixels = np.zeros(SIZE, dtype=np.uint8)
         pixels[2:4, 9:12] = 0 if kind == "empty" else 255
         pixels[8:10, 9:12] = 200 if kind == "two" else 0
@@ -107,5 +108,9 @@ def _content(kind: str, place: str) -> bytes:
             0, 256, (*SIZE, 3), dtype=np.uint8
         )
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
+    image = Image.fromarray(pixels)
+    if kind == "pages":
+        image.save(file, "TIFF", save_all=True, append_images=[image])
+    else:
+        image.save(file, "PNG")
     return file.getvalue()[:50] if kind == "bad" else file.getvalue()

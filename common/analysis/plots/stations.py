@@ -22,6 +22,8 @@ from common.analysis.plots.style import (
     styled,
     value_axis,
 )
+from common.data.names import free_word
+from common.data.partition import TOTAL
 
 GOOD_COLOR: Final = "#2c8651"
 DEFECTIVE_COLOR: Final = "#ee5f14"
@@ -57,7 +59,8 @@ def plot_partition_distribution(
     >>> [text.get_text() for text in axes.texts]
     [' 40', ' 25']
     """
-    counts = stats.drop(columns="total", errors="ignore").fillna(0)
+    *others, last = map(str, stats.columns)
+    counts = stats.drop(columns=[last] if last == free_word(TOTAL, others) else []).fillna(0)
     names = [str(name) for name in counts.columns]
     colors = series_colors(names)
     figure = new_figure(1.25 + 0.18 * ((len(names) + 2) // 3) + 0.3 * len(counts))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import functools
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, ParamSpec
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from common.analysis.plots.letters import Canvas, families
 from common.analysis.series import METHOD_LABELS
+from common.system.files import replacing
 
 Parameters = ParamSpec("Parameters")
 
@@ -54,7 +56,7 @@ PNG_DPI: Final = 160
 _LEGEND_LETTERS: Final = 62
 
 STYLE: Final[dict[Any, Any]] = {
-    "font.family": "DejaVu Sans",
+    "font.family": families(),
     "font.size": 9.0,
     "axes.titlesize": 10.0,
     "axes.titleweight": "bold",
@@ -101,7 +103,7 @@ def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
 def new_figure(height: float, width: float = WIDTH) -> Figure:
     """Open a figure of so many inches, outside pyplot: no window, nothing to close."""
     figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
+    Canvas(figure)
     return figure
 
 
@@ -109,9 +111,8 @@ def finish(figure: Figure, path: Path | None) -> Figure:
     """Save a figure if a path is given (png, svg or pdf by its ending), and hand it back."""
     if path is not None:
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with mpl.rc_context(STYLE):
-            figure.savefig(path, dpi=PNG_DPI)
+        with mpl.rc_context(STYLE), replacing(path) as file:
+            figure.savefig(file, format=path.suffix.lstrip("."), dpi=PNG_DPI)
     return figure
 
 
@@ -192,7 +193,9 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
         One `<svg>` element without prolog, metadata or addresses. The text stays text.
     """
     buffer = io.StringIO()
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        # The text stays text: whether a letter can be shown is up to the reader's fonts.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     drawn = buffer.getvalue()

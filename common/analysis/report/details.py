@@ -18,7 +18,7 @@ from common.analysis.report.parts import (
 from common.analysis.report.results import METRIC, spro_path
 from common.analysis.runs import Curve
 from common.analysis.series import Series, value_table
-from common.analysis.tables import MEAN_ROW, with_mean_row
+from common.analysis.tables import with_mean_row
 
 _MOST_NOTES: Final = 8
 
@@ -52,7 +52,9 @@ def defect_tables(series: Sequence[Series]) -> list[HtmlTable]:
         if table.notna().any(axis=None):
             kinds[kind] = table
     tables = [
-        frame_table(table, f"{METRIC}: {kind} anomalies", foot=[MEAN_ROW], mark_best=True)
+        frame_table(
+            table, f"{METRIC}: {kind} anomalies", foot=[str(table.index[-1])], mark_best=True
+        )
         for kind, table in kinds.items()
     ]
     types = sorted(

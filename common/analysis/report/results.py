@@ -20,6 +20,7 @@ from common.analysis.report.parts import (
 )
 from common.analysis.series import Series, value_table
 from common.analysis.tables import MEAN_ROW, create_summary_table, gap_percent, with_mean_row
+from common.data.names import free_word
 
 MAIN_LIMIT: Final = "0.05"
 OTHER_LIMITS: Final = ("0.01", "0.1", "0.3", "1.0")
@@ -184,8 +185,9 @@ def _single_table(one: Series, spro: pd.DataFrame) -> HtmlTable:
     notes = error_bound_notes([one])
     if table.isna().any(axis=None):
         notes.append("Means are over the categories that have the number.")
-    table.loc[MEAN_ROW] = table.mean()
-    return frame_table(table, "Every category", foot=[MEAN_ROW], notes=notes)
+    foot = free_word(MEAN_ROW, set(table.index))
+    table.loc[foot] = table.mean()
+    return frame_table(table, "Every category", foot=[foot], notes=notes)
 
 
 def _metric_table(series: Sequence[Series], path: tuple[str, ...], caption: str) -> HtmlTable:
@@ -196,7 +198,7 @@ def _metric_table(series: Sequence[Series], path: tuple[str, ...], caption: str)
     if len(over) < len(table) - 1:
         notes.append(f"Mean over the categories that all methods have: {wording.listed(over)}."
                      if over else "No mean: no category has a value for every method.")  # fmt: skip
-    return frame_table(table, caption, foot=[MEAN_ROW], mark_best=True, notes=notes)
+    return frame_table(table, caption, foot=[str(table.index[-1])], mark_best=True, notes=notes)
 
 
 def _mean(values: Any) -> float | None:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import tomli_w
+
 from common.analysis import wording
 from common.analysis.report.parts import HtmlTable, number_cell, text_cell
 from common.analysis.runs import Run
@@ -173,7 +175,8 @@ def _command(run: Run) -> str:
     if "weights" in changed and changed["weights"] not in NAMED_WEIGHTS:
         changed["weights"] = "WEIGHTS_FILE"
     if run.method == "federated":
-        pairs = " ".join(f"{key}={_toml(value)}" for key, value in changed.items())
+        lines = tomli_w.dumps(changed).splitlines()
+        pairs = " ".join(line.replace(" = ", "=", 1) for line in lines)
         config = f" --run-config {shlex.quote(pairs)}" if pairs else ""
         return f"flwr run . SUPERLINK --stream{config}"
     words = ["fedpatchcore", "baseline" if run.method == "centralized" else "federate", "DATA"]
@@ -185,13 +188,6 @@ def _command(run: Run) -> str:
     for key, value in changed.items():
         words += ["--set", f"{key}={str(value).lower() if isinstance(value, bool) else value}"]
     return shlex.join(words)
-
-
-def _toml(value: Any) -> str:
-    """Write a value as Flower's --run-config takes it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def _where(some: Sequence[Run], runs: Sequence[Run]) -> str:

@@ -17,6 +17,8 @@ from common.analysis.report.template import render_page
 from common.analysis.run_files import find_runs, load_run
 from common.analysis.series import group_runs, value_table
 from common.errors import InputError
+from common.paths import path_text
+from common.system.files import write_whole
 
 _GALLERY_DPI: Final = 110
 
@@ -83,10 +85,7 @@ def write_report(
     out = Path(out)
     path = out if out.suffix in (".html", ".htm") else out / "report.html"
     page = render_page(page_context(runs, _grouped(gallery or ())))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, path_text(page))
     return path
 
 

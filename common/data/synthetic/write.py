@@ -16,6 +16,8 @@ from PIL import Image
 from common.data.synthetic.catalog import CATEGORIES, Category
 from common.data.synthetic.image import SyntheticImage, draw_image
 from common.errors import InputError
+from common.paths import beside
+from common.system.files import naming, write_whole
 
 VERSION = 1  # of the drawings: the same seed and version give the same bytes
 _SMALLEST = 32
@@ -60,7 +62,9 @@ def write_synthetic(
     Raises
     ------
     InputError
-        If `root` is a file or holds something, cannot be written, or a number is out of range.
+        If `root` is a file or holds something, or a number is out of range.
+    OSError
+        If the system refuses; nothing half written stays.
 
     Notes
     -----
@@ -93,7 +97,7 @@ def write_synthetic(
         "version": VERSION,
         "note": _NOTE,
     }
-    partial = root.parent / f".{root.name}.{uuid.uuid4().hex[:8]}.partial"
+    partial = beside(root, f".{uuid.uuid4().hex[:8]}.partial", prefix=".")
     try:
         partial.mkdir(parents=True)
         summary: dict[str, Any] = {}
@@ -122,11 +126,6 @@ def write_synthetic(
         if root.exists():
             root.rmdir()
         os.rename(partial, root)
-    except OSError as error:
-        raise InputError(
-            f"{root}: the synthetic data set could not be written ({error}); "
-            "give an empty or new folder on a disk with room"
-        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return about | {"categories": summary}
@@ -170,9 +169,10 @@ def _write_image(
 
 def _write_png(path: Path, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
     """Save lossless; a low level, as sensor noise hardly compresses."""
-    Image.fromarray(pixels).save(path, "PNG", compress_level=2)
+    with naming(path):
+        Image.fromarray(pixels).save(path, "PNG", compress_level=2)
 
 
 def _write_json(path: Path, content: object) -> None:
     """Save readable text."""
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(content, indent=2) + "\n")

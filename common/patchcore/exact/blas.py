@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
 from threadpoolctl import ThreadpoolController
+
+from common.system.cpus import usable_cpus
 
 _MOST_THREADS = 16
 
@@ -16,9 +17,7 @@ def usable_threads(threads: int | None) -> int:
     """Return `threads`, or by default the CPUs that this process may run on."""
     if threads is not None:
         return threads
-    if hasattr(os, "sched_getaffinity"):
-        return min(len(os.sched_getaffinity(0)), _MOST_THREADS)
-    return min(os.cpu_count() or 1, _MOST_THREADS)
+    return min(usable_cpus(), _MOST_THREADS)
 
 
 @cache

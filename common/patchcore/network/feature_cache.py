@@ -22,6 +22,8 @@ from numpy.typing import DTypeLike, NDArray
 KEEP_FREE_BYTES = 2 * 2**30
 UNLIMITED_BYTES = 2**50  # of a temporary cache: the disk is its limit
 _ABANDONED_SECONDS = 3600.0
+_IN_USE_SECONDS = 24 * 3600.0
+_SPARE = ".spare.npy"
 _HEADER_BYTES = 128  # of a small .npy file
 _TRAILER = struct.Struct("<8sI")  # behind the array: a mark and the CRC-32 of all before it
 _MARK = b"fpccrc32"
@@ -36,7 +38,8 @@ class FeatureCache:
         Private to one user: patch features are not anonymous. Created with mode 700.
     limit_bytes : int
         About this much is kept. The least recently used entries go first; those that this process
-        has used stay.
+        has used stay. Spare entries (of images that a run looks at once, as test images) go before
+        all others, and never drive out what was used within a day.
 
     Attributes
     ----------
@@ -64,7 +67,7 @@ class FeatureCache:
         self.skipped = 0
         for path, _, changed in _listed(folder.glob("*/*.partial")):
             if time.time() - changed > _ABANDONED_SECONDS:
-                path.unlink(missing_ok=True)
+                _removed(path)
         self._size = self._count()
 
     def key(self, content: str, fingerprint: str, producer: str, dtype: DTypeLike) -> str:
@@ -73,13 +76,13 @@ class FeatureCache:
 
     def has(self, key: str) -> bool:
         """Whether an entry is there."""
-        return self._path(key).is_file()
+        return any(path.is_file() for path in self._paths(key))
 
     def get(self, key: str) -> NDArray[np.floating] | None:
         """Return an entry, mapped into memory; None if it is not there or damaged."""
-        path = self._path(key)
+        path = next((path for path in self._paths(key) if path.is_file()), None)
         # First of all: numpy would trust the header of a damaged file.
-        if key not in self._whole and not _is_whole(path):
+        if path is None or (key not in self._whole and not _is_whole(path)):
             return None
         try:
             features: NDArray[np.floating] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -88,21 +91,26 @@ class FeatureCache:
         if features.ndim != 3 or features.dtype.name not in key:
             return None
         self._whole.add(key)
-        with contextlib.suppress(OSError):
-            os.utime(path)
-        self._used.add(key)
+        self.use(key)
         return features
 
-    def put(self, key: str, features: NDArray[np.floating]) -> None:
-        """Keep an entry if the limits allow it."""
-        path = self._path(key)
+    def use(self, key: str) -> None:
+        """Make an entry young, if it is there: it is needed soon, or a view of it was."""
+        for path in self._paths(key):
+            with contextlib.suppress(OSError):
+                os.utime(path)
+        self._used.add(key)
+
+    def put(self, key: str, features: NDArray[np.floating], *, spare: bool = False) -> None:
+        """Keep an entry if the limits allow it; a spare one only in room that nobody needs."""
+        path = self._paths(key)[spare]
         partial = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.partial")
         with self._lock:
             self._whole.discard(key)
-            if not self._make_room(features.nbytes + _HEADER_BYTES + _TRAILER.size):
-                self.skipped += 1
-                return
             try:
+                if not self._make_room(features.nbytes + _HEADER_BYTES + _TRAILER.size, spare):
+                    self.skipped += 1
+                    return
                 path.parent.mkdir(parents=True, exist_ok=True)
                 replaced = path.stat().st_size if path.exists() else 0
                 with partial.open("wb") as file:
@@ -112,14 +120,15 @@ class FeatureCache:
                 partial.replace(path)
                 self._size += path.stat().st_size - replaced
             except OSError:
-                # A full disk costs time later, never the run now.
+                # A full disk, or a folder that is lost or another user's, costs time later, never
+                # the run now.
                 with contextlib.suppress(OSError):
                     partial.unlink(missing_ok=True)
                 self.skipped += 1
                 return
             self._used.add(key)
 
-    def _make_room(self, needed: int) -> bool:
+    def _make_room(self, needed: int, spare: bool) -> bool:
         def fits() -> bool:
             free = shutil.disk_usage(self.folder).free - needed
             return self._size + needed <= self.limit_bytes and free >= KEEP_FREE_BYTES
@@ -129,12 +138,18 @@ class FeatureCache:
         if needed > self.limit_bytes:
             return False
         self._size = self._count()
-        stale = [item for item in self._entries() if self._key_of(item[0]) not in self._used]
-        for path, size, _ in sorted(stale, key=lambda item: item[2]):
+        stale = [
+            (not path.name.endswith(_SPARE), changed, path, size)
+            for path, size, changed in self._entries()
+            if self._key_of(path) not in self._used
+        ]
+        for keep, changed, path, size in sorted(stale):
+            if spare and keep and time.time() - changed < _IN_USE_SECONDS:
+                continue
             if fits():
                 break
-            path.unlink(missing_ok=True)
-            self._size -= size
+            if _removed(path):
+                self._size -= size
         return fits()
 
     def _count(self) -> int:
@@ -143,11 +158,12 @@ class FeatureCache:
     def _entries(self) -> list[tuple[Path, int, float]]:
         return _listed(self.folder.glob("*/*.npy"))
 
-    def _path(self, key: str) -> Path:
-        return self.folder / f"{key}.npy"
+    def _paths(self, key: str) -> tuple[Path, Path]:
+        """Where an entry is, and where it is if it is a spare one."""
+        return self.folder / f"{key}.npy", self.folder / f"{key}{_SPARE}"
 
     def _key_of(self, path: Path) -> str:
-        return f"{path.parent.name}/{path.stem}"
+        return f"{path.parent.name}/{path.name.removesuffix(_SPARE).removesuffix('.npy')}"
 
 
 class _Summed:
@@ -172,11 +188,20 @@ def _is_whole(path: Path) -> bool:
     return bool(mark == _MARK and checksum == zlib.crc32(content[: -_TRAILER.size].data))
 
 
+def _removed(path: Path) -> bool:
+    """Remove an entry; one of another user's stays, and is counted."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
+
+
 def _listed(paths: Iterable[Path]) -> list[tuple[Path, int, float]]:
-    """Path, bytes and time of last use, without what another process has just removed."""
+    """Path, bytes and time of last use, without what was just removed or may not be looked at."""
     listed = []
     for path in paths:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             facts = path.stat()
             listed.append((path, facts.st_size, facts.st_mtime))
     return listed

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, groupby, islice
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +35,15 @@ class View(Protocol):
 
     def __call__(self, rows: Features) -> Features:
         """Map features (n, d) to (n, p), row by row."""
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a stream is asked for, see `FeatureSource.stream`."""
+
+    dtype: np.dtype[Any]
+    view: View | None
+    spare: bool
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,8 @@ class FeatureSource:
         inputs: Iterable[ImageInput],
         dtype: DTypeLike = np.float32,
         view: View | None = None,
+        *,
+        spare: bool = False,
     ) -> Iterator[Features]:
         """Yield the features of each image, in order.
 
@@ -130,6 +141,9 @@ class FeatureSource:
             What the cache keeps; float16 features are rounded once, whether cached or not.
         view : View, optional
             Yield this view of the features instead. The cache keeps both.
+        spare : bool
+            Whether the images are looked at once, as test images: the cache keeps their features
+            only in room that no others need.
 
         Yields
         ------
@@ -141,6 +155,7 @@ class FeatureSource:
         InputError
             Naming the image that cannot be read, or whose features are not finite in `dtype`.
         """
+        want = _Wanted(np.dtype(dtype), view, spare)
         given, pending = iter(inputs), deque[ImageInput]()
 
         def taken() -> Iterator[ImageInput]:
@@ -150,7 +165,7 @@ class FeatureSource:
 
         if accelerator(self.extractor.device) is not None:
             try:
-                for features in self._on_gpu(taken(), dtype, view):
+                for features in self._on_gpu(taken(), want):
                     pending.popleft()
                     yield features
                 return
@@ -158,7 +173,7 @@ class FeatureSource:
                 if self._whole:
                     raise
                 self.extractor.leave_device(error)
-        yield from self._on_cpu(chain(pending, given), dtype, view)
+        yield from self._on_cpu(chain(pending, given), want)
 
     def rest(self) -> None:
         """Free the memory that only a computing network needs, and the remains of past images.
@@ -168,18 +183,16 @@ class FeatureSource:
         self.extractor.rest()
         return_free_memory()
 
-    def _on_cpu(
-        self, inputs: Iterable[ImageInput], dtype: DTypeLike, view: View | None
-    ) -> Iterator[Features]:
+    def _on_cpu(self, inputs: Iterable[ImageInput], want: _Wanted) -> Iterator[Features]:
         cores, size = torch.get_num_threads(), self.extractor.space.image_size
 
         def one(image: ImageInput) -> Features:
             torch.set_num_threads(1)  # holds for the pool's own threads, see FeatureExtractor
-            key = self._key(image, dtype)
-            known = self._known(key, view)
+            key = self._key(image, want.dtype)
+            known = self._known(key, want.view)
             if known is not None:
                 return known
-            return self._compute([image], [key], [image.tensor(size)], dtype, view)[0]
+            return self._compute([image], [key], [image.tensor(size)], want)[0]
 
         parallel = min(self.workers, max(1, cores))
         with ThreadPoolExecutor(parallel) as pool:
@@ -188,70 +201,67 @@ class FeatureSource:
             finally:
                 torch.set_num_threads(cores)
 
-    def _on_gpu(
-        self, inputs: Iterable[ImageInput], dtype: DTypeLike, view: View | None
-    ) -> Iterator[Features]:
+    def _on_gpu(self, inputs: Iterable[ImageInput], want: _Wanted) -> Iterator[Features]:
         """Batch by batch; while one is computed, the images of the next are decoded."""
         size = self.extractor.space.image_size
         waiting: deque[_Batch] = deque()
         with ThreadPoolExecutor(self.workers) as pool:
             try:
-                for images, keys in self._batches(inputs, dtype, view):
-                    known = [self._known(key, view) for key in keys]
+                for images, keys in self._batches(inputs, want):
+                    known = [self._known(key, want.view) for key in keys]
                     tensors = []
                     if any(features is None for features in known):
                         tensors = [pool.submit(image.tensor, size) for image in images]
                     waiting.append(_Batch(images, keys, known, tensors))
                     if len(waiting) > 1:
-                        yield from self._finish(waiting.popleft(), dtype, view)
+                        yield from self._finish(waiting.popleft(), want)
                 while waiting:
-                    yield from self._finish(waiting.popleft(), dtype, view)
+                    yield from self._finish(waiting.popleft(), want)
             finally:
                 for batch in waiting:
                     for future in batch.tensors:
                         future.cancel()
 
     def _batches(
-        self, inputs: Iterable[ImageInput], dtype: DTypeLike, view: View | None
+        self, inputs: Iterable[ImageInput], want: _Wanted
     ) -> Iterator[tuple[list[ImageInput], list[str]]]:
         """Images of one size with their keys, those in the cache apart from the others."""
-        pairs = ((image, self._key(image, dtype)) for image in inputs)
+        pairs = ((image, self._key(image, want.dtype)) for image in inputs)
         for _, group in groupby(
-            pairs, lambda pair: (pair[0].file_size, self._knows(pair[1], view))
+            pairs, lambda pair: (pair[0].file_size, self._knows(pair[1], want.view))
         ):
             while chunk := list(islice(group, self.batch_size)):
                 yield [image for image, _ in chunk], [key for _, key in chunk]
 
-    def _finish(self, batch: _Batch, dtype: DTypeLike, view: View | None) -> Iterator[Features]:
+    def _finish(self, batch: _Batch, want: _Wanted) -> Iterator[Features]:
         if not batch.tensors:
             return (features for features in batch.known if features is not None)
         tensors = [future.result() for future in batch.tensors]
-        return iter(self._compute(batch.images, batch.keys, tensors, dtype, view))
+        return iter(self._compute(batch.images, batch.keys, tensors, want))
 
     def _compute(
         self,
         images: list[ImageInput],
         keys: list[str],
         tensors: list[torch.Tensor],
-        dtype: DTypeLike,
-        view: View | None,
+        want: _Wanted,
     ) -> list[Features]:
         batch = self.extractor(torch.stack(tensors))
         with np.errstate(over="ignore"):
-            results = [np.asarray(features, dtype=dtype) for features in batch]
+            results = [np.asarray(features, dtype=want.dtype) for features in batch]
         with self._lock:
             self.computed += len(images)
         for image, key, features in zip(images, keys, results, strict=True):
             if not np.isfinite(features).all():
                 raise InputError(
-                    f"{image.name}: its features are not finite as {np.dtype(dtype).name}; "
+                    f"{image.name}: its features are not finite as {want.dtype.name}; "
                     "use other weights or wire-dtype=float32"
                 )
             if self.cache is not None:
-                self.cache.put(key, features)
-        if view is None:
+                self.cache.put(key, features, spare=want.spare)
+        if want.view is None:
             return results
-        return [self._viewed(*pair, view) for pair in zip(keys, results, strict=True)]
+        return [self._viewed(*pair, want.view) for pair in zip(keys, results, strict=True)]
 
     def _key(self, image: ImageInput, dtype: DTypeLike) -> str:
         if self.cache is None:
@@ -275,7 +285,9 @@ class FeatureSource:
         known = self.cache.get(_of_view(key, view))
         if known is None:
             features = self.cache.get(key)
-            known = None if features is None else self._viewed(key, features, view)
+            return None if features is None else self._viewed(key, features, view)
+        # Rows that are chosen by their view are then read whole.
+        self.cache.use(key)
         return known
 
     def _viewed(self, key: str, features: Features, view: View) -> Features:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from common.data.dataset import AutoVIDataset
-from common.data.images import as_rgb, read_image, read_size, unreadable
+from common.data.images import as_rgb, read_image, read_size, require_file, unreadable
 from common.data.transforms import resized, to_tensor
 
 
@@ -51,6 +51,7 @@ class ImageInput:
         """Sha256 (hex) of the file's bytes, or of the pixels that the network is given."""
         if isinstance(self.source, Path):
             try:
+                require_file(self.source)
                 with self.source.open("rb") as file:
                     return hashlib.file_digest(file, "sha256").hexdigest()
             except OSError as error:

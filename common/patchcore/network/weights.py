@@ -14,10 +14,11 @@ from typing import Final
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from common.errors import InputError, MissingWeightsError
 from common.patchcore.network.architectures import BACKBONES, published, stages_up_to
+from common.patchcore.network.weight_files import read_tensors
+from common.paths import beside
 
 State = dict[str, torch.Tensor]
 
@@ -60,7 +61,8 @@ def load_weights(backbone: str, layers: tuple[str, ...], source: str, seed: int)
         Layers used; tensors beyond the last of them are neither needed nor read.
     source : {"imagenet", "random"} or path
         `imagenet`: from torchvision's cache. A path: a torchvision state dict, `.safetensors`, or
-        `.pth` (read with `weights_only=True`).
+        `.pth` (read with `weights_only=True`), as it is or as a checkpoint keeps it (under
+        `state_dict`, behind `module.`).
     seed : int
         For `random`.
 
@@ -157,7 +159,7 @@ def fetch_imagenet(backbone: str, deadline: float) -> bool:
     path, until = imagenet_file(backbone), time.monotonic() + deadline
     if path.is_file():
         return True
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = beside(path, f".{os.getpid()}.partial")
     url, digest = BACKBONES[backbone].weights_url(), hashlib.sha256()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -215,20 +217,7 @@ def random_state(shapes: dict[str, tuple[int, ...]], seed: int) -> State:
 
 
 def _read(path: Path, backbone: str, expected: dict[str, tuple[int, ...]]) -> State:
-    try:
-        if path.suffix == ".safetensors":
-            loaded = load_file(path)
-        else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and safetensors raise many kinds for a broken file
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MissingWeightsError(
-            f"{path}: not readable as weights ({first}); expected a torchvision state dict"
-        ) from error
-    if not isinstance(loaded, dict):
-        raise InputError(
-            f"{path}: found {type(loaded).__name__}; expected a torchvision state dict"
-        )
+    loaded = read_tensors(path, expected)
     # A deeper network's file holds all that a shallower one needs (ResNet-34 and 18), and more.
     architecture = BACKBONES[backbone]
     known = expected_shapes(backbone, architecture.layers)

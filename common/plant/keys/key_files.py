@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from common.errors import InputError, RunError
+from common.paths import beside
 
 PRIVATE: Final = 0o600
 PUBLIC: Final = 0o644
@@ -108,7 +109,7 @@ def write_files(root: Path, files: Sequence[NewFile]) -> None:
         If the disk does not take a file, or if one that must not be replaced is there.
     """
     for file in files:
-        partial = file.path.with_name(f".{file.path.name}.{os.getpid()}.partial")
+        partial = beside(file.path, f".{os.getpid()}.partial", prefix=".")
         try:
             for folder in reversed(file.path.relative_to(root).parents):
                 (root / folder).mkdir(mode=0o700, exist_ok=True)

@@ -15,6 +15,7 @@ from common.config import Settings
 from common.data.holdout import split_holdout
 from common.data.images import read_size, verify_images
 from common.data.layout import DataIndex, index_data
+from common.data.remarks import image_remarks
 from common.data.transforms import resized
 from common.errors import InputError
 from common.plant.preflight.findings import Preflight
@@ -34,6 +35,12 @@ _NO_TRAINING: Final = Kind(
     "error",
     "a memory bank is made of good training images",
     "put images of good parts below CATEGORY/train/good",
+)
+_ODD_IMAGES: Final = Kind(
+    "odd-images",
+    "warning",
+    "the images can be read, and what is found in them is worth little",
+    "`fedpatchcore check DATA` names the files, and how to mend them",
 )
 _WEIGHTS: Final = Kind(
     "weights",
@@ -140,6 +147,8 @@ def check_data(
         own = index.select("train", category.name)
         place = category.folder / "train" / "good"
         report.findings += judge_held_out(place, len(own), options)
+    for remark in image_remarks(index.samples):
+        report.add(_ODD_IMAGES, root, remark)
     bank, held_out = split_holdout(train, settings.calibration_fraction)
     kind = "synthetic images (drawings)" if index.synthetic else "images"
     report.facts["data"] = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from common.plant.keys.station_keys import fingerprint, read_public_key
 from common.plant.server.control import REMOVED, Control, RegisteredNode, connected
 from common.runs.flower_run import Flwr, Listener, longest_run
 from common.runs.processes import flower_environment
+from common.system.files import temporary_folder
 
 CONNECTION: Final = "plant"
 AWAY_SECONDS: Final = 300.0
@@ -65,9 +65,9 @@ class Plant:
     @contextlib.contextmanager
     def flwr(self) -> Iterator[Flwr]:
         """Flower's own command with a configuration for this plant alone."""
-        with tempfile.TemporaryDirectory(prefix="fpc-") as folder:
-            environment = {**flower_environment(Path(folder)), "no_proxy": "*", "NO_PROXY": "*"}
-            flwr = Flwr(Path(folder), environment, CONNECTION)
+        with temporary_folder("fpc-") as folder:
+            environment = {**flower_environment(folder), "no_proxy": "*", "NO_PROXY": "*"}
+            flwr = Flwr(folder, environment, CONNECTION)
             flwr.write_connection(self.address, self.authority.absolute())
             yield flwr
 

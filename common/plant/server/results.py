@@ -8,8 +8,8 @@ import re
 import shutil
 from pathlib import Path
 
-from common.errors import InputError, RunError
-from common.paths import DEFAULT_RUNS, RUNS_VARIABLE
+from common.errors import InputError
+from common.paths import DEFAULT_RUNS, RUNS_VARIABLE, beside
 
 
 def runs_folder(chosen: Path | None = None) -> Path:
@@ -38,8 +38,8 @@ def fetch_result(run_id: str, out: Path, runs: Path) -> Path:
     ------
     InputError
         If there is no such run here.
-    RunError
-        If it cannot be copied.
+    OSError
+        If the system refuses; nothing half written stays.
     """
     from common.runs.output import move_aside  # brings matplotlib along
 
@@ -51,16 +51,15 @@ def fetch_result(run_id: str, out: Path, runs: Path) -> Path:
     out = out.expanduser().absolute()
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file; give a folder")
-    partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
+    partial = beside(out, f".{os.getpid()}.partial")
+    out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(source, partial)
         move_aside(out)
         partial.rename(out)
-    except OSError as error:
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise RunError(f"{out}: the run cannot be copied there ({error})") from error
     return out
 
 

@@ -178,7 +178,7 @@ def read_station_file(path: Path) -> StationFile:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors mark it
     except FileNotFoundError:
         raise InputError(
             f"{path}: no such file; a station is described by a file station.toml"

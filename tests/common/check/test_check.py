@@ -14,6 +14,7 @@ from PIL import Image
 from common.check import CheckOptions, check_folder
 from common.check.image_checks import judge_held_out
 from common.cli.main import run
+from common.config import Settings
 from common.data.holdout import split_holdout
 from common.data.layout import Sample, index_data
 from common.data.synthetic import write_synthetic
@@ -125,6 +126,11 @@ def nested(home: Path) -> Path:
             entry.rename(home / "keep" / entry.name)
     (home / "keep").rename(inner)
     return inner
+
+
+def planned(rate: float, fraction: float) -> CheckOptions:
+    settings = Settings(target_false_alarm_rate=rate, calibration_fraction=fraction)
+    return CheckOptions(settings.with_(num_stations=1), rate_is_wanted=True)
 
 
 Plant = Callable[[Path], Path]
@@ -266,9 +272,9 @@ def test_masks_in_mvtec_layout(tmp_path: Path) -> None:
 
 def test_a_wanted_false_alarm_rate_needs_enough_images(sound: Path) -> None:
     # 6 images, half held out: 3 promise 1 / 4.
-    options = CheckOptions(0.25, 0.5, rate_is_wanted=True)
+    options = planned(0.25, 0.5)
     assert check_folder(sound, options).exit_code == 0
-    report = check_folder(sound, CheckOptions(0.2, 0.5, rate_is_wanted=True))
+    report = check_folder(sound, planned(0.2, 0.5))
     assert report.exit_code == 1
     assert {f.severity for f in report.findings} == {"warning"}
     # 1 / 0.2 - 1 = 4 held out, half of 8 images.
@@ -280,7 +286,7 @@ def test_a_wanted_false_alarm_rate_needs_enough_images(sound: Path) -> None:
 def test_check_counts_held_out_images_as_a_station_does(count: int, fraction: float) -> None:
     own = [Sample(Path(f"{n}.png"), "nut", "train", 0, "good") for n in range(count)]
     held_out = len(split_holdout(own, fraction)[1])
-    (finding,) = judge_held_out(Path("train/good"), count, CheckOptions(0.001, fraction))
+    (finding,) = judge_held_out(Path("train/good"), count, planned(0.001, fraction))
     assert finding.found.startswith(f"{count} good training images, {held_out} of them held out")
 
 

@@ -191,7 +191,7 @@ def test_synth_split_baseline_evaluate_and_maps_agree(
 def test_a_failing_category_does_not_stop_the_others(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = data / "pipe_clip" / "test" / "good" / "0001.png"
+    broken = data / "pipe_clip" / "train" / "good" / "0001.png"
     broken.write_bytes(b"")
     out = tmp_path / "out"
     assert run(["baseline", str(data), "--out", str(out), *SMALL, "--set", "num-stations=2"]) == 1

@@ -37,7 +37,7 @@ def test_new_parts_become_normal_and_nothing_becomes_less_normal(
     others = sorted((parts / "plate/test/good").glob("*.png"))
     old_new = [one.score for one in before.predict(unusual)]
     old_good = [one.score for one in before.predict(others)]
-    growth = add_images(model, unusual, most_rows=100)
+    growth = add_images(model, unusual, most_rows=100, suspicious=True)
     after = PatchCore.load(model)
     rows, old = after.banks["plate"], before.banks["plate"]
     assert growth.rows_before == len(old)
@@ -63,7 +63,7 @@ def _scores(model: PatchCore, images: list[Path]) -> list[float]:
 def test_rows_are_the_farthest_first_continuation(model: Path, unusual: list[Path]) -> None:
     """Slow twin: again and again the patch farthest from all rows, in the projected space."""
     before = PatchCore.load(model)
-    growth = add_images(model, unusual, most_rows=5, out=model.parent / "other")
+    growth = add_images(model, unusual, most_rows=5, out=model.parent / "other", suspicious=True)
     assert growth.kept is None
     assert (PatchCore.load(model).banks["plate"] == before.banks["plate"]).all()
     settings = before.settings
@@ -119,12 +119,12 @@ def test_the_coreset_goes_on_in_the_projection_of_its_fit(
 
 
 def test_the_bank_grows_by_a_tenth_at_most_unless_told(model: Path, unusual: list[Path]) -> None:
-    growth = add_images(model, unusual)
+    growth = add_images(model, unusual, suspicious=True)
     assert growth.rows_after - growth.rows_before == 4  # a tenth of 33, rounded up
     assert growth.radius is not None
     assert growth.reach_after > growth.radius
     assert "add them again" in growth.sentence
-    again = add_images(model, unusual)
+    again = add_images(model, unusual, suspicious=True)
     assert again.rows_before == growth.rows_after
     assert again.kept == model.with_name("model.before-2")
     assert len(SavedModel.load(model).provenance["added"]) == 2
@@ -156,7 +156,7 @@ def test_what_cannot_be_added_is_refused(model: Path, unusual: list[Path], tmp_p
 
 def test_the_commands(model: Path, unusual: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = str(unusual[0].parent)
-    assert run(["add", str(model.parent), folder, "--rows", "4"]) == 0
+    assert run(["add", str(model.parent), folder, "--rows", "4", "--yes"]) == 0
     text = capsys.readouterr().out
     assert "4 rows added to 33" in text
     assert "model.before-1" in text.replace("\n", "")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import pickle
 import stat
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from users import another_user
 
 from common.patchcore.network import feature_cache as module
 from common.patchcore.network.feature_cache import FeatureCache
@@ -200,3 +202,27 @@ def test_a_cache_that_may_only_be_read_still_gives(
 
     monkeypatch.setattr(os, "utime", refuse)
     assert cache.get(key(cache, "a")) is not None
+
+
+def test_a_lost_folder_costs_time_and_never_the_run(tmp_path: Path) -> None:
+    """A cache folder that is removed while it is in use ended the run with the system's error."""
+    cache = FeatureCache(tmp_path / "cache", 10**9)
+    (tmp_path / "cache").rmdir()
+    cache.put(key(cache, "a"), ENTRY)
+    assert cache.skipped == 1
+    assert cache.get(key(cache, "a")) is None
+
+
+def test_entries_of_another_user_are_passed_over() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "cache"
+        fill(folder, "ab")
+        Path(place).chmod(0o755)
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o600)
+        with another_user():
+            cache = FeatureCache(folder, 2 * BYTES)
+            assert cache.get(key(cache, "a")) is None
+            cache.put(key(cache, "c"), ENTRY)
+            assert cache.skipped == 1
+        assert kept(folder) == "ab"

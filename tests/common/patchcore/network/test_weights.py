@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
+from users import another_user
 
 from common.errors import InputError
 from common.patchcore.network import weights as module
@@ -108,10 +110,6 @@ def a_list(state: State, path: Path) -> None:
     torch.save([1, 2], path)
 
 
-def a_checkpoint(state: State, path: Path) -> None:
-    torch.save({"state_dict": state}, path)
-
-
 def a_pickle(state: State, path: Path) -> None:
     torch.save({"model": torchvision.models.resnet18(weights=None)}, path)
 
@@ -123,6 +121,13 @@ def text(state: State, path: Path) -> None:
 def truncated(state: State, path: Path) -> None:
     torch.save(state, path)
     path.write_bytes(path.read_bytes()[:10_000])
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
 
 
 def other_backbone(state: State, path: Path) -> None:
@@ -140,10 +145,14 @@ def bottlenecks(state: State, path: Path) -> None:
         (reshape, "tensor 'conv1.weight' has shape (64, 3, 3, 3), resnet18 expects (64, 3, 7, 7)"),
         (poison, "tensor 'bn1.bias' holds a value that is not finite"),
         (a_list, "found list; expected a torchvision state dict"),
-        (a_checkpoint, "tensor 'conv1.weight' is missing"),
-        (a_pickle, "not readable as weights"),
-        (text, "not readable as weights"),
-        (truncated, "not readable as weights"),
+        (a_pickle, "holds Python objects, as a whole model"),
+        (text, "is a text file; expected a torchvision state dict"),
+        (lambda _, path: path.write_bytes(b""), "is empty"),
+        (lambda _, path: path.write_text("<!DOCTYPE html><html>Sign in"), "is a web page"),
+        (lambda _, path: path.write_text(LFS), "is a pointer of Git LFS"),
+        (lambda _, path: path.write_bytes(bytes(range(256)) * 9), "or is damaged"),
+        (truncated, "is not whole, or no weight file (10000 bytes)"),
+        (lambda state, path: save_file(trunk(state), path) or cut(path), "is not whole"),
         (other_backbone, "tensor 'layer1.2.conv1.weight' is none of resnet18's"),
         (bottlenecks, "is none of resnet18's; is it another backbone's file?"),
     ],
@@ -158,12 +167,66 @@ def test_a_wrong_file_is_one_error_that_names_it(
     assert str(caught.value).startswith(f"{path}: ")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+    # What torch advises to a file that it does not trust is to trust it.
+    assert "weights_only" not in str(caught.value)
+
+
+WRAPPED: dict[str, Callable[[State], object]] = {
+    "state_dict": lambda state: {"state_dict": state, "epoch": 3},
+    "model": lambda state: {"model": state, "optimizer": {"state": {}, "lr": 0.1}},
+    "module.": lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
+    "state_dict and module.": lambda state: {
+        "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}
+    },
+    "beside a head": lambda state: {
+        **{f"backbone.{name}": tensor for name, tensor in state.items()},
+        "head.weight": torch.zeros(2, 512),
+    },
+}
+
+
+@pytest.mark.parametrize("form", WRAPPED)
+def test_a_wrapped_state_dict_is_taken_out(tmp_path: Path, full: State, form: str) -> None:
+    """Checkpoints that hold this very network were called another backbone's file."""
+    torch.save(full, tmp_path / "plain.pth")
+    torch.save(WRAPPED[form](full), tmp_path / "wrapped.pth")
+    plain, wrapped = load(tmp_path / "plain.pth"), load(tmp_path / "wrapped.pth")
+    assert wrapped.sha256 == plain.sha256
+    assert wrapped.state.keys() == plain.state.keys()
+
+
+def test_a_network_that_is_there_twice_is_not_chosen_by_chance(tmp_path: Path, full: State) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"model": full, "model_ema": full}, path)
+    with pytest.raises(InputError, match=r"w\.pth: holds the network 2 times, as model/, "):
+        load(path)
+    torch.save({"model": torchvision.models.resnet50(weights=None).state_dict()}, path)
+    with pytest.raises(InputError, match=r"is it another backbone's file\?"):
+        load(path)
+
+
+def test_the_content_decides_not_the_ending(tmp_path: Path, full: State) -> None:
+    save_file(trunk(full), tmp_path / "renamed.pth")
+    torch.save(full, tmp_path / "renamed.safetensors")
+    found = [load(tmp_path / f"renamed.{ending}").sha256 for ending in ("pth", "safetensors")]
+    assert found[0] == found[1]
+
+
+def test_a_file_of_another_user_is_not_called_damaged(full: State) -> None:
+    """The super-user may read all, so there the test becomes another user for a moment."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        path = Path(place) / "w.pth"
+        torch.save(full, path)
+        path.chmod(0)
+        with another_user(), pytest.raises(InputError, match=r"w\.pth: this user may not read it"):
+            load(path)
 
 
 def test_a_broken_safetensors_file_and_a_missing_one(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     path.write_bytes(b"1234567890")
-    with pytest.raises(InputError, match=r"w\.safetensors: not readable as weights"):
+    with pytest.raises(InputError, match=r"w\.safetensors: is a text file"):
         load(path)
     with pytest.raises(InputError, match=r"nowhere\.pth': no such file; expected auto, imagenet"):
         load(tmp_path / "nowhere.pth")

@@ -61,7 +61,8 @@ def kinds(report: Preflight) -> list[str]:
 
 def test_sound_images(tmp_path: Path, tiny_data: Path) -> None:
     report = empty(tmp_path)
-    holding = check_data(station(tmp_path, tiny_data), SMALL, CheckOptions(0.5), report)
+    options = CheckOptions(SMALL.with_(target_false_alarm_rate=0.5))
+    holding = check_data(station(tmp_path, tiny_data), SMALL, options, report)
     assert holding is not None
     # One of four is held out, which promises 1 / 2.
     assert report.findings == []
@@ -75,7 +76,7 @@ def test_sound_images(tmp_path: Path, tiny_data: Path) -> None:
 @pytest.mark.parametrize(("wanted", "severity"), [(False, "note"), (True, "warning")])
 def test_too_few_held_out(tmp_path: Path, tiny_data: Path, wanted: bool, severity: str) -> None:
     report = empty(tmp_path)
-    check_data(station(tmp_path, tiny_data), SMALL, CheckOptions(0.05, 0.1, wanted), report)
+    check_data(station(tmp_path, tiny_data), SMALL, CheckOptions(rate_is_wanted=wanted), report)
     assert [finding.severity for finding in report.findings] == [severity] * 6
     assert "promise a false-alarm rate of at most 0.5, not 0.05" in report.findings[0].found
 
@@ -149,7 +150,7 @@ def test_missing_weights_are_told_with_their_place(
 def test_weight_files_that_are_not_the_backbones(tmp_path: Path) -> None:
     file = station(tmp_path, tmp_path)
     (tmp_path / "w.pth").write_bytes(b"no weights")
-    for name, expected in (("none.pth", "no such file"), ("w.pth", "not readable as weights")):
+    for name, expected in (("none.pth", "no such file"), ("w.pth", "is a text file")):
         report = empty(tmp_path)
         source = str(tmp_path / name)
         assert check_weights(file, SMALL.with_(weights=source), False, report) is None
@@ -396,7 +397,7 @@ def test_what_cannot_be_looked_over(
         (["--station"], f"{tmp_path}/station.toml: no such file"),
         (["--station", "."], f"{tmp_path}/station.toml: no such file"),
         ([], "give a data folder, or --station"),
-        ([".", "--set", "seed=1"], "--set belongs to --station"),
+        ([".", "--set", "backbone=resnet18"], "a data folder is checked without backbone"),
     ):
         assert run(["check", *words]) == 2
         assert expected in capsys.readouterr().err

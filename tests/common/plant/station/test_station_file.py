@@ -34,6 +34,14 @@ def test_a_folder_stands_for_the_file_in_it(tmp_path: Path) -> None:
     assert read_station_file(tmp_path) == read_station_file(path)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
+    """Wrong words: what Windows editors write before the text was told as a broken file."""
+    path = write(tmp_path, TOP + SERVER)
+    plain = read_station_file(path)
+    path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert read_station_file(path) == plain
+
+
 def test_flower_reads_what_the_file_says(tmp_path: Path) -> None:
     text = (
         'station = "a.b_c-1"\ndata-root = "images of März"\ncache-dir = "/c/x=y \\\\ \\" # z"\n'

@@ -8,19 +8,22 @@ with `defects_config.json`, also doubly nested as its zip files unpack. MVTec:
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from common.data.defects import read_defects_config
 from common.data.fault import Fault
+from common.data.folder.walk import Listing, Walk
 from common.data.images import is_image_name
+from common.data.names import normal
 from common.data.samples import GOOD, Category, DefectsConfig, Layout, Sample
-from common.data.walk import Listing, Walk
 from common.errors import InputError
 
 CONFIG: Final = "defects_config.json"
 _SPLITS: Final = ("train", "test")
+_READ: Final = (*_SPLITS, "ground_truth")
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,17 @@ def open_part(outer: Path, walk: Walk) -> Part | None:
     place, inside = outer, walk.listing(outer)
     inner = outer / outer.name
     walk.pass_over_images(inside)
+    unread = [folder for folder in inside.folders if folder.name.lower() not in _READ]
     if not _is_category(inside) and inner in inside.folders:
         place, inside = inner, walk.listing(inner)  # the published zip files unpack like this
         walk.pass_over_images(inside)
+        unread += [folder for folder in inside.folders if folder.name.lower() not in _READ]
     elif has_splits(inner):
         walk.pass_over("ambiguous-nesting", inner, "a second category folder inside the first")
     if _is_category(inside):
+        for folder in unread:
+            if folder != inner:  # read, or named above
+                walk.pass_over("unread-folder", folder, "a folder that no run reads")
         return _Opened(walk, outer, place, inside).read()
     text = "has neither train/ nor test/, so it is no category folder; "
     if any(map(has_splits, inside.folders)):
@@ -103,10 +111,13 @@ class _Opened:
 
     def __init__(self, walk: Walk, outer: Path, place: Path, inside: Listing) -> None:
         self.walk, self.outer, self.place, self.inside = walk, outer, place, inside
+        self.name = normal(outer.name)
         self.truth = place / "ground_truth"
         self.layout: Layout = "no_masks"
         self.entries: dict[Path, list[Path]] = {}
         """Ground truth of an image, a file or a folder, and the masks there."""
+        self.spelt: dict[str, Path] = {}
+        """The same by its normal spelling: image and mask may come from different systems."""
         self.samples: list[Sample] = []
 
     def read(self) -> Part:
@@ -122,12 +133,14 @@ class _Opened:
         if "ground_truth" not in homes and self._has_table and any(t.name != GOOD for t in tests):
             text = f"missing, though {CONFIG} beside it describes masks; restore it"
             self.walk.note("missing-ground-truth", self.truth, text)
+        self.walk.check_names(tests)
         for folder in sorted(tests, key=lambda folder: folder.name != GOOD):
             self._test(folder)
-        owners = {self._masks_of(sample.path): sample for sample in self.samples if sample.masks}
-        self._orphans()
+        tested = {self._masks_of(s.path): s for s in self.samples if s.split == "test"}
+        owners = {entry: s for entry, s in tested.items() if s.masks or not s.label}
+        self._orphans(tested)
         masks = {m: owners.get(entry) for entry, own in self.entries.items() for m in own}
-        category = Category(self.outer.name, self.place, self.layout, table)
+        category = Category(self.name, self.place, self.layout, table)
         return Part(category, self.outer, self.samples, masks)
 
     @property
@@ -139,7 +152,7 @@ class _Opened:
         homes: dict[str, Path] = {}
         for folder in self.inside.folders:
             meant = folder.name.lower()
-            if meant in (*_SPLITS, "ground_truth"):
+            if meant in _READ:
                 if folder.name != meant:
                     text = f"expected the name {meant!r}; rename it"
                     found = f"the name {folder.name!r}, not {meant!r}"
@@ -161,6 +174,7 @@ class _Opened:
             self.walk.note("mixed-layouts", self.truth, text)
         self.entries = {entry: [entry] if is_image_name(entry.name) else [] for entry in files}
         self.entries |= {entry: self.walk.images(entry) for entry in folders}
+        self.spelt = {normal(str(entry)): entry for entry in self.entries}
         # Without any mask and table no image is defective here: either layout would do.
         self.layout = "autovi" if folders or (self._has_table and not files) else "mvtec"
 
@@ -193,13 +207,15 @@ class _Opened:
         good = self._is_good(folder)
         if not good:
             text = (
-                f"training images must be good parts in {folder.with_name(GOOD)}; "
-                "move this folder to test/ or away"
+                f"training images must be good parts in {folder.with_name(GOOD)}; bring them there "
+                "if these are good ones, else move the folder to test/ or away"
             )
             found = f"training images named {folder.name!r}"
             self.walk.note("defects-in-train", folder, text, detail=found)
         for path in self.walk.images(folder):
-            self.samples.append(Sample(path, self.outer.name, "train", int(not good), folder.name))
+            self.samples.append(
+                Sample(path, self.name, "train", int(not good), normal(folder.name))
+            )
 
     def _test(self, folder: Path) -> None:
         """Test images of one defect type with their masks, or the good ones."""
@@ -207,11 +223,10 @@ class _Opened:
         images = self.walk.images(folder)
         if not good and self.layout != "no_masks":
             self._no_shared_masks(images)
+        name = normal(folder.name)
         for path in images:
             masks = () if good else self._masks(path)
-            self.samples.append(
-                Sample(path, self.outer.name, "test", int(not good), folder.name, masks)
-            )
+            self.samples.append(Sample(path, self.name, "test", int(not good), name, masks))
 
     def _is_good(self, folder: Path) -> bool:
         """Whether a folder is meant for good parts; another spelling of the name is a fault."""
@@ -225,7 +240,7 @@ class _Opened:
         """`a.png` beside `a.jpg`: a mask is found by the stem alone."""
         by_stem: dict[str, Path] = {}
         for path in images:
-            other = by_stem.setdefault(path.stem, path)
+            other = by_stem.setdefault(normal(path.stem), path)
             if other is not path:
                 found = (
                     f"{other.name} and {path.name} differ only by their ending, so that their "
@@ -237,7 +252,8 @@ class _Opened:
     def _masks_of(self, image: Path) -> Path:
         """Where the masks of a defective image lie: a folder, or one file."""
         name = image.stem if self.layout == "autovi" else f"{image.stem}_mask.png"
-        return self.truth / image.parent.name / name
+        place = self.truth / image.parent.name / name
+        return self.spelt.get(normal(str(place)), place)
 
     def _masks(self, image: Path) -> tuple[Path, ...] | None:
         """Ground-truth files of one defective image; None where there are none for anything."""
@@ -251,11 +267,19 @@ class _Opened:
             self.walk.note("missing-mask", image, text, named=place, detail=found)
         return tuple(self.entries.get(place, ()))
 
-    def _orphans(self) -> None:
-        """Ground truth without its image is a misplaced file, not something to pass over."""
-        used = {self._masks_of(s.path) for s in self.samples if s.split == "test" and s.label}
+    def _orphans(self, tested: Collection[Path]) -> None:
+        """Ground truth without its image is a misplaced file, not something to pass over.
+
+        That of a good image is no orphan: some programs write an empty mask for each.
+        """
+        stems = {(s.path.parent.name, s.path.stem) for s in self.samples if s.split == "test"}
         for entry in self.entries:
-            if entry not in used:
-                images = self.place / "test" / entry.parent.name
-                found = f"ground truth that belongs to no image in {images}"
-                self.walk.note("orphaned-mask", entry, f"{found}; add the image or remove this")
+            if entry in tested:
+                continue
+            home = entry.parent.name
+            if self.layout == "mvtec" and (home, entry.stem) in stems:
+                found = f"a mask of the image of its name that is not called {entry.stem}_mask.png"
+                self.walk.note("orphaned-mask", entry, f"{found}; rename it")
+                continue
+            found = f"ground truth that belongs to no image in {self.place / 'test' / home}"
+            self.walk.note("orphaned-mask", entry, f"{found}; add the image or remove this")

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from common.data.fault import Fault
-from common.data.part import Part, has_splits, open_part
-from common.data.walk import Walk
+from common.data.folder.part import Part, has_splits, open_part
+from common.data.folder.walk import Walk
+from common.data.names import normal
 from common.errors import InputError, NoImagesError
 
 _EXPECTED: Final = "expected <category>/train/good/... in it"
@@ -71,13 +72,15 @@ def scan_data(root: Path, categories: Iterable[str] | None = None) -> Scan:
         raise walk.faults[0].error
     folders = top.folders
     if categories is not None:
-        wanted, names = set(categories), [folder.name for folder in folders]
+        wanted, names = {normal(name) for name in categories}, [normal(f.name) for f in folders]
         for absent in sorted(wanted - set(names)):
             raise InputError(f"{root}: no category {absent!r}; found: {', '.join(names) or 'none'}")
-        folders = [folder for folder in folders if folder.name in wanted]
+        folders = [folder for folder in folders if normal(folder.name) in wanted]
     if not folders:
         instead = "an empty data folder" if top.empty else "holds no category folder"
         raise NoImagesError(f"{root}: {instead}; {_EXPECTED}")
     walk.pass_over_images(top)
-    parts = [open_part(folder, walk) for folder in folders]
-    return Scan([part for part in parts if part is not None], walk.faults, walk.passed_over)
+    found = [open_part(folder, walk) for folder in folders]
+    parts = [part for part in found if part is not None]
+    walk.check_names([part.outer for part in parts])
+    return Scan(parts, walk.faults, walk.passed_over)

@@ -8,6 +8,7 @@ from pathlib import Path
 from common.data.fault import Fault, FaultKind
 from common.data.images import IMAGE_ENDINGS, is_image_name, natural_key
 from common.data.leftovers import is_leftover
+from common.data.names import normal, refusal
 from common.data.samples import GOOD
 from common.errors import InputError
 
@@ -53,7 +54,7 @@ class Walk:
         self.passed_over.append(Fault(kind, path, InputError(f"{path}: {text}")))
 
     def listing(self, folder: Path) -> Listing:
-        """Folders and files in a folder; a link that leads nowhere is a fault and neither."""
+        """Folders and files in a folder; a broken link or a pipe is a fault and neither."""
         found = Listing()
         try:
             entries = [entry for entry in folder.iterdir() if not is_leftover(entry.name)]
@@ -63,13 +64,31 @@ class Walk:
                     leads = f"a link to {entry.readlink()}, which is not there"
                     text = "a broken symbolic link; mend or remove it"
                     self.note("broken-link", entry, text, detail=leads)
+                elif entry.is_dir():
+                    found.folders.append(entry)
+                elif entry.is_file():
+                    found.files.append(entry)
                 else:
-                    (found.folders if entry.is_dir() else found.files).append(entry)
+                    text = "a pipe, socket or device among files; remove it"
+                    self.note("special-file", entry, text)
         except OSError as error:
             found.empty = False
             text = f"cannot be listed ({error}); mend its permissions"
             self.note("unlistable-folder", folder, text)
         return found
+
+    def check_names(self, folders: list[Path]) -> None:
+        """Refuse folders whose names cannot be those of categories or defect types."""
+        by_name: dict[str, Path] = {}
+        for folder in folders:
+            name = normal(folder.name)
+            other = by_name.setdefault(name, folder)
+            if other is not folder:
+                found = f"the name of another folder, {other.name!a}, in another Unicode spelling"
+                self.note("same-name", folder, f"{found}; rename one of them", detail=found)
+            elif reason := refusal(name):
+                found = f"a name that results cannot be told by: {reason}"
+                self.note("unusable-name", folder, f"{found}; rename it", detail=found)
 
     def pass_over_images(self, found: Listing) -> None:
         """Images in a folder whose files nobody looks at."""

@@ -1,0 +1,1 @@
+"""A data folder as it is found: one walk over it, its parts and their faults."""
