@@ -7,8 +7,9 @@ Importing this imports no torch: commands check a name against the table before 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,6 +38,25 @@ class Architecture:
     layers: tuple[str, ...] = LAYERS
 
 
+def _unfilled() -> AbstractContextManager[object]:
+    """Leave out the drawing of values, of which the meta device keeps none.
+
+    There it would bring torch's compiler along, which takes longer to import than torch does.
+    """
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Unfilled(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            if func in (torch.Tensor.normal_, torch.Tensor.uniform_):
+                return args[0]
+            return func(*args, **(kwargs or {}))
+
+    return Unfilled()
+
+
 def resnet(name: str) -> Architecture:
     """One of torchvision's ResNets, by its name there."""
 
@@ -46,7 +66,7 @@ def resnet(name: str) -> Architecture:
 
         from common.data._torchvision import torchvision
 
-        with torch.device("meta"):
+        with torch.device("meta"), _unfilled():
             whole = getattr(torchvision.models, name)(weights=None)
         stem = nn.Sequential()
         for part in ("conv1", "bn1", "relu", "maxpool"):

@@ -87,3 +87,28 @@ def test_torchs_compiler_is_imported_by_who_needs_it_alone(
     assert done.returncode == 0, done.stderr
     name = wanted if there_at_first else "<lambda>"
     assert done.stdout.splitlines() == [str(there_at_first), name, "True True"]
+
+
+NETWORK = """
+from pathlib import Path
+from PIL import Image
+from common.config import Settings
+from common.patchcore.network.backbone import FeatureExtractor
+from common.patchcore.network.features import FeatureSource
+from common.patchcore.network.inputs import ImageInput
+
+Image.new("RGB", (40, 32)).save("grey.png")
+network = FeatureExtractor.from_settings(Settings(backbone="resnet18", weights="random"))
+print(sum(len(rows) for rows in FeatureSource(network, None, 1, 0).stream([ImageInput(Path("grey.png"))])))
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_no_station_waits_for_torchs_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not where it makes its network, nor at its first image."""
+    monkeypatch.chdir(tmp_path)
+    done = imported_beside(tmp_path, NETWORK)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "False"
