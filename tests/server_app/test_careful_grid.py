@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
+from flwr.app import Message, RecordDict
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.proto.runtime_pb2 import GetNodesResponse
+from flwr.supercore.run import Run
 from flwr.superlink.grid import HttpGrid
 
-from server_app.careful_grid import be_patient
+from server_app.careful_grid import NOT_TAKEN_CODE, CarefulGrid, be_patient
+from server_app.post import _explain
 
 pytestmark = pytest.mark.usefixtures("flower_task")
 
@@ -70,3 +75,29 @@ def test_patience_ends(grid: HttpGrid, monkeypatch: pytest.MonkeyPatch, patient:
         grid.get_nodes()
     # Without it the first 500 ends all: that is what Flower does by itself.
     assert (Busy.asked > 1) is patient
+
+
+class Refusing(Busy):
+    """Takes nothing, as a proxy with a limit does."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(413)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+
+def test_a_request_that_is_not_taken_is_answered_at_once(
+    grid: HttpGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was waited for, two hours long, and told as a station's silence."""
+    monkeypatch.setattr(Busy, "do_POST", Refusing.do_POST)
+    grid.set_run(Run(**{**dict.fromkeys(field.name for field in fields(Run)), "run_id": 1}))
+    messages = [Message(RecordDict(), dst_node_id=node, message_type="train") for node in (7, 8)]
+    begun = time.monotonic()
+    replies = CarefulGrid(grid).send_and_receive(messages, timeout=7200)
+    assert time.monotonic() - begun < 60
+    assert [reply.error.code for reply in replies] == [NOT_TAKEN_CODE] * 2
+    assert [reply.metadata.src_node_id for reply in replies] == [7, 8]
+    assert "413" in _explain(replies[0].error)
+    assert "lower global-bank-size" in _explain(replies[0].error)
