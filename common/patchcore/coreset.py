@@ -15,15 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.patchcore.exact.device import DeviceUnfit, accelerator, by_cpu
+from common.patchcore.exact.plain import plainly
 from common.patchcore.exact.projection import project
 
 if TYPE_CHECKING:
     import torch
 
 Progress = Callable[[int, int], None]
-
-#: Elements times centers up to which the plain loop takes about a second at most.
-_PLAIN_WORK = 500_000_000
 
 
 @dataclass(frozen=True)
@@ -158,7 +156,8 @@ def select_coreset(
     limit = -1.0 if stop_radius is None else float(stop_radius)
     size = min(size, n)
     target = accelerator(device)
-    if rows.size * (size + len(known)) <= _PLAIN_WORK:
+    work = rows.size * (size + len(known))
+    if plainly(work, work):
         return _plain_loop(rows, size, start, known, limit, progress)
     # Imported here: compiling takes seconds (once per machine), which small work must not pay for.
     from common.patchcore.exact.device_proof import trusted

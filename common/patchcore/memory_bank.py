@@ -8,15 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.patchcore.exact.device import DeviceUnfit, accelerator, by_cpu
+from common.patchcore.exact.plain import plainly
 
 if TYPE_CHECKING:
     import torch
 
     from common.patchcore.exact.bound_search import BoundSearch
     from common.patchcore.exact.device_search import DeviceSearch
-
-#: Numbers to be compared up to which the plain loop takes about a second at most.
-_PLAIN_WORK = 500_000_000
 
 
 class MemoryBank:
@@ -44,9 +42,9 @@ class MemoryBank:
     -----
     Exact: the distances are direct differences in float64, bit for bit the same whatever the
     way, the device, the threads or the number of queries at a time. Small work is done by a plain
-    loop. From about a second of it on, float32 products rule rows out; after more, on a CPU, the
-    bank's principal components may do so with a fraction of the products, if a trial on the
-    queries at hand finds them worth it.
+    loop. Once a process has done a second of it, float32 products rule rows out; after more, on a
+    CPU, the bank's principal components may do so with a fraction of the products, if a trial on
+    the queries at hand finds them worth it.
 
     Peak memory beside rows and queries: one more copy of the rows (half of one in bfloat16), at
     most half as much again where the bound is in use, and 10 MB a thread, whatever the number of
@@ -117,8 +115,9 @@ class MemoryBank:
             raise ValueError(f"queries have {queries.shape[1]} columns, the bank has {d}")
         if not 1 <= k <= m:
             raise ValueError(f"k must be from 1 to {m}, got {k}")
-        self._work += len(queries) * self.rows.size
-        if self._work <= _PLAIN_WORK:
+        work = len(queries) * self.rows.size
+        self._work += work
+        if plainly(work, self._work):
             squared, indices = self._plain_loop(queries, k)
         else:
             squared, indices = self._fast_search(queries, k)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from plain_loops import plain_up_to
 from torch import nn
 
 from client_app import work
-from common.patchcore import coreset, memory_bank
 from common.patchcore.exact import device, device_cover, device_proof, device_search
 from common.patchcore.exact.device_filter import DeviceTable
 from common.patchcore.network import backbone
@@ -28,8 +28,7 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "_failed", {})
     monkeypatch.setattr(device, "_notices", {})
     monkeypatch.setattr(device_proof, "_proved", set())
-    for module in (coreset, memory_bank):
-        monkeypatch.setattr(module, "_PLAIN_WORK", 0)
+    plain_up_to(monkeypatch, 0)
     work._load_extractor.cache_clear()
 
 

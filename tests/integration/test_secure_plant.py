@@ -210,6 +210,9 @@ def test_a_station_that_dies_is_named_and_the_others_go_on(plant: SecurePlant) -
         plant.kill("clips")
     done = submitted.finished()
     assert done.run["summary"].startswith("used 2 of 3, failed clips: its SuperNode went away")
+    assert any("used 2 of 3, failed clips" in notice for notice in done.run["notices"])
+    assert "its SuperNode went away" in done.stations["clips"]["reason"]
+    assert done.extracted == 0  # every station has its features still
     assert {n: s["status"] for n, s in done.stations.items()} == {
         "assembly": "used", "clips": "failed", "quality": "used",
     }  # fmt: skip

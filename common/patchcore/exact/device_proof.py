@@ -8,10 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.patchcore.exact.bound_search import BoundSearch
 from common.patchcore.exact.device import DeviceFailed, by_cpu, failure, guarded
-from common.patchcore.exact.device_search import DeviceSearch
-from common.patchcore.exact.kcenter import Selection
 
 _SIZE, _KNOWN, _NEAREST, _QUERIES = 150, 10, 3, 300
 #: Several blocks each way, none of them full.
@@ -52,6 +49,10 @@ def _broken_off(device: torch.device, error: Exception) -> DeviceFailed:
 
 def _prove(device: torch.device) -> None:
     """Raise `DeviceFailed` unless the device's picks and neighbours are the CPU's, bit for bit."""
+    # Imported here: they load the compiled loops, which a run on the CPU may never need.
+    from common.patchcore.exact.bound_search import BoundSearch
+    from common.patchcore.exact.device_search import DeviceSearch
+
     rows, queries = _trial()
     with guarded(device):
         if not _same(_picks(rows, device), _picks(rows, None)):
@@ -80,6 +81,8 @@ def _trial() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 def _picks(
     rows: NDArray[np.float32], device: torch.device | None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    from common.patchcore.exact.kcenter import Selection
+
     known = rows[:_KNOWN] + np.float32(0.1)
     blocks = None if device is None else _SELECTION_BLOCKS
     selection = Selection(rows, _SIZE, known, -1.0, device=device, device_blocks=blocks)

@@ -99,7 +99,8 @@ from common.patchcore.network.inputs import ImageInput
 
 Image.new("RGB", (40, 32)).save("grey.png")
 network = FeatureExtractor.from_settings(Settings(backbone="resnet18", weights="random"))
-print(sum(len(rows) for rows in FeatureSource(network, None, 1, 0).stream([ImageInput(Path("grey.png"))])))
+source = FeatureSource(network, None, 1, 0)
+print([features.shape for features in source.stream([ImageInput(Path("grey.png"))])])
 print("torch._dynamo" in sys.modules)
 """
 

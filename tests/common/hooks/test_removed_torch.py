@@ -15,11 +15,12 @@ import torch
 from hook_cases import losses, remove
 from numpy.typing import NDArray
 from PIL import Image
+from plain_loops import plain_up_to
 
 from common.config import Settings
 from common.hooks import lookup
 from common.hooks.table import BFLOAT16, CONVOLUTION, CONVOLUTION_ORDER, PRODUCT, Hook
-from common.patchcore import PatchCore, coreset, memory_bank
+from common.patchcore import PatchCore
 from common.patchcore.coreset import select_coreset
 from common.patchcore.exact.onednn import convolutions, linear
 from common.patchcore.exact.products import NumberFormat, fast_bfloat16
@@ -79,8 +80,7 @@ def weights() -> Weights:
 def nothing_is_small() -> Iterator[None]:
     """A few images go the way of many."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coreset, "_PLAIN_WORK", 0)
-        patch.setattr(memory_bank, "_PLAIN_WORK", 0)
+        plain_up_to(patch, 0)
         yield
 
 

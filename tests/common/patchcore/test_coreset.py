@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from plain_loops import plain_up_to
 from slow_twins import slow_selection
 
-from common.patchcore import coreset
 from common.patchcore.coreset import Coreset, select_coreset
 from common.patchcore.exact.kcenter import Selection
 from common.patchcore.exact.projection import project, random_projection
@@ -136,7 +136,7 @@ def test_large_work_takes_the_compiled_path_and_equals_the_plain_loop(
     rows = np.maximum(rng.standard_normal((6000, 40)) @ rng.standard_normal((40, 96)), 0) + 7
     rows = rows.astype(np.float32)
     plain = select_coreset(rows, 500)
-    monkeypatch.setattr(coreset, "_PLAIN_WORK", 0)
+    plain_up_to(monkeypatch, 0)
     for threads in (1, 2):
         found = select_coreset(rows, 500, threads=threads)
         np.testing.assert_array_equal(found.indices, plain.indices)
@@ -144,7 +144,7 @@ def test_large_work_takes_the_compiled_path_and_equals_the_plain_loop(
 
 
 def test_read_only_unaligned_and_strided_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coreset, "_PLAIN_WORK", 0)
+    plain_up_to(monkeypatch, 0)
     rows = np.random.default_rng(0).standard_normal((200, 6)).astype(np.float32)
     expected = select_coreset(rows, 20).indices
     unaligned = np.frombuffer(b"x" + rows.tobytes(), np.uint8)[1:].view(np.float32).reshape(200, 6)
@@ -163,7 +163,7 @@ def test_worked_example() -> None:
 
 @pytest.mark.parametrize("work", [0, 10**9])
 def test_duplicates_are_each_chosen_once(work: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coreset, "_PLAIN_WORK", work)
+    plain_up_to(monkeypatch, work)
     # Five distinct points, each twice; after them the lowest rows not yet chosen, at radius 0.
     rows = np.repeat(np.arange(5, dtype=np.float32), 2)[:, None]
     result = select_coreset(rows, 10)
@@ -203,7 +203,7 @@ def test_projection_selects_on_the_projected_rows(monkeypatch: pytest.MonkeyPatc
     short = project(rows, matrix)
     expected = slow_selection(short, 40, None, short[:3])
     for work in (0, 10**9):
-        monkeypatch.setattr(coreset, "_PLAIN_WORK", work)
+        plain_up_to(monkeypatch, work)
         result: Coreset = select_coreset(rows, 40, centers=rows[:3], projection=matrix)
         assert (result.indices.tolist(), result.radii.tolist()) == expected
 
@@ -211,7 +211,7 @@ def test_projection_selects_on_the_projected_rows(monkeypatch: pytest.MonkeyPatc
 def test_progress_ends_at_what_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.random.default_rng(4).standard_normal((9000, 4)).astype(np.float32)
     for work in (0, 10**9):
-        monkeypatch.setattr(coreset, "_PLAIN_WORK", work)
+        plain_up_to(monkeypatch, work)
         seen: list[tuple[int, ...]] = []
         select_coreset(rows, 600, progress=lambda *counts, to=seen: to.append(counts))
         assert seen[-1] == (600, 600)
@@ -258,7 +258,8 @@ def test_read_only_installation_compiles_without_a_cache(tmp_path: Path) -> None
     code = (
         "import numpy as np\n"
         "from common.patchcore import coreset\n"
-        "coreset._PLAIN_WORK = 0\n"
+        "from common.patchcore.exact import plain\n"
+        "plain._LEAST = plain._MOST = 0\n"
         "rows = np.arange(50, dtype=np.float32)[:, None]\n"
         "print(coreset.select_coreset(rows, 3).indices.tolist())\n"
     )

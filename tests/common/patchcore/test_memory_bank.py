@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from plain_loops import plain_up_to
 from slow_twins import Found, slow_search
 
-from common.patchcore import memory_bank
 from common.patchcore.exact import bound_search as _bound_search
+from common.patchcore.exact import plain
 from common.patchcore.exact.bound_search import BoundSearch, _Table
 from common.patchcore.exact.filters import fit_principal
 from common.patchcore.memory_bank import MemoryBank
@@ -110,9 +111,25 @@ def test_trial_leaves_noise_to_plain_products(monkeypatch: pytest.MonkeyPatch) -
     assert search.bound is None
 
 
+def test_many_small_banks_are_not_all_left_to_the_plain_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As those of a simulation's messages: each is less than a second of work, together minutes."""
+    rows, queries = features(300, 60, 1), features(100, 60, 2)
+    monkeypatch.setattr(plain, "_LEAST", 0)
+    monkeypatch.setattr(plain, "_MOST", 3 * queries.size * len(rows))
+    monkeypatch.setattr(plain, "_done", 0)
+    banks = [MemoryBank(rows, threads=1) for _ in range(5)]
+    answers = [bank.nearest(queries) for bank in banks]
+    assert [bank._search is None for bank in banks] == [True, True, True, False, False]
+    for distances, indices in answers:
+        np.testing.assert_array_equal(distances, answers[0][0])
+        np.testing.assert_array_equal(indices, answers[0][1])
+
+
 def test_growing_work_changes_the_way_but_not_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, queries = features(1500, 140, 1), features(200, 140, 2)
-    monkeypatch.setattr(memory_bank, "_PLAIN_WORK", 2 * queries.size * len(rows))
+    plain_up_to(monkeypatch, 2 * queries.size * len(rows))
     monkeypatch.setattr(_bound_search, "_TRIAL_WORK", 2 * queries.size * len(rows))
     bank = MemoryBank(rows, threads=2)
     answers = [bank.nearest(queries) for _ in range(6)]

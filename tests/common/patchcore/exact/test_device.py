@@ -17,6 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from plain_loops import plain_up_to
 from played_device import PLAYED, forget
 from slow_twins import Found, slow_search, slow_selection
 
@@ -237,7 +238,7 @@ def cpu_is_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `cpu` go the device's way, and small work, too."""
     for module in (coreset, memory_bank):
         monkeypatch.setattr(module, "accelerator", torch.device)
-        monkeypatch.setattr(module, "_PLAIN_WORK", 0)
+    plain_up_to(monkeypatch, 0)
     monkeypatch.setattr(device_proof, "_proved", {"cpu"})  # the trial has its own tests
 
 
