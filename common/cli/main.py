@@ -152,7 +152,7 @@ def _interrupted() -> int:
 def _failed(error: Exception) -> int:
     """Say what went wrong; what the system refused before any work is unusable input."""
     if isinstance(error, FedPatchCoreError):
-        _say(str(error))
+        _say(str(error).replace("\n", "\\n"))  # one line, whatever a file is called
         return error.exit_code
     if isinstance(error, MemoryError) or refused(error):
         _say(reason(error))

@@ -30,6 +30,11 @@ IMAGE_FORMATS: Final = {
 }
 """How the names of image files end, and what files of that name hold, in Pillow's words."""
 IMAGE_ENDINGS: Final = ", ".join(IMAGE_FORMATS)
+OTHER_PICTURES: Final = re.compile(
+    r"\.(arw|avif|cr[23]|dng|exr|gif|hei[cf]|jfif|jp2|jxl|nef|orf|p[bgp]m|psd|ra[fw]|rw2|tga|webp)$",
+    re.IGNORECASE,
+)
+"""Endings of pictures that are not read: nobody puts one there to be passed over."""
 _READ: Final = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF")
 """What is read whatever the file is called; layers, icons and page descriptions are not."""
 _EXIF_ORIENTATION: Final = 0x0112
@@ -65,6 +70,11 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_FORMATS
 
 
+def is_picture_name(name: str) -> bool:
+    """Whether a file of this name is a picture, be it one that is not read."""
+    return is_image_name(name) or bool(OTHER_PICTURES.search(name))
+
+
 def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     """Sort key in which `2.png` comes before `10.png`; a total order over distinct names."""
     parts = re.split(r"(\d+)", normal(name))
@@ -91,6 +101,11 @@ def open_picture(path: Path) -> Iterator[ImageFile.ImageFile]:
         If the file is missing, empty or no image, holds several pictures or is no file but a
         pipe; also for what a decoder says of it while it is open.
     """
+    if OTHER_PICTURES.search(path.name):
+        raise UnreadableImageError(
+            f"{path}: pictures of this kind ({path.suffix}) are not read; expected a file that "
+            f"ends in one of {IMAGE_ENDINGS}; save it as .png"
+        )
     try:
         require_file(path)
         with Image.open(path, formats=_READ) as image:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.data.images import IMAGE_ENDINGS, is_image_name, natural_key
+from common.data.images import IMAGE_ENDINGS, is_image_name, is_picture_name, natural_key
 from common.data.leftovers import is_leftover
 from common.errors import InputError, explained
 from common.paths import derived_name, given_path, path_text
@@ -103,6 +103,7 @@ def walk_images(
 ) -> Iterator[os.DirEntry[str]]:
     """Find the image files in a folder and its sub-folders, in no order.
 
+    Pictures that are not read are among them: whoever looks at one says so.
     What systems leave behind is passed over. Links to folders are followed, each folder once. A
     folder that is removed meanwhile held nothing. One that cannot be listed is told to `on_error`;
     the others are searched.
@@ -126,7 +127,7 @@ def walk_images(
                 continue
             if _is_folder(entry):
                 yield from walk(entry.path)
-            elif is_image_name(entry.name):
+            elif is_picture_name(entry.name):
                 yield entry
 
     yield from walk(str(root))

@@ -204,7 +204,7 @@ class SavedModel:
                 space=_read_space(path, facts["feature_space"]),
                 image_score=str(facts["image_score"]),
                 categories=tuple(facts["categories"]),
-                thresholds=dict(facts["thresholds"]),
+                thresholds=_read_thresholds(facts["thresholds"]),
                 calibration=_read_scores(facts.get("calibration", {})),
                 stations=_read_stations(facts.get("stations", {})),
                 selection=_read_selection(facts.get("coreset_projection")),
@@ -254,9 +254,18 @@ def _read_scores(facts: dict[str, list[float]]) -> dict[str, list[float]]:
     return found
 
 
+def _read_thresholds(facts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    for name, own in facts.items():
+        if not np.isfinite(float(own["value"])):
+            raise ValueError(f"the threshold of {name} is {own['value']}; expected a number")
+    return dict(facts)
+
+
 def _read_stations(facts: dict[str, dict[str, Any]]) -> dict[str, StationCalibration]:
     return {
-        str(name): StationCalibration(dict(own["thresholds"]), _read_scores(own["calibration"]))
+        str(name): StationCalibration(
+            _read_thresholds(own["thresholds"]), _read_scores(own["calibration"])
+        )
         for name, own in facts.items()
     }
 

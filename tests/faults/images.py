@@ -235,4 +235,9 @@ CASES = [
         on_first(lambda path: path.rename(path.with_suffix(".heic"))),
         {"check": told("000.heic"), **every(RUNS, refused("000.heic"))},
     ),
+    Case(
+        "a photo that nobody reads",
+        lambda place: (place.photos / "0.png").rename(place.photos / "0.heic"),
+        every("inspect watch", told("0.heic", ".heic", "save it as .png")),
+    ),
 ]

@@ -78,6 +78,10 @@ DAMAGED: dict[str, tuple[Make, str]] = {
         with_rows(lambda rows: np.ascontiguousarray(rows[:, ::2])),
         "bank.safetensors",
     ),
+    "a threshold that is null": (
+        with_facts(lambda facts: facts["thresholds"]["plate"].update(value=None)),
+        "model.json",
+    ),
     "a bank in a folder's place": (
         on_file("model.json", lambda path: (path.unlink(), path.mkdir())),
         "model.json",

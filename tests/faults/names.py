@@ -129,6 +129,12 @@ CASES = [
     ),
     Case("category as a split", category("test"), {"baseline": refused("data")}),
     Case("category of 255 bytes", category("c" * 255), every("baseline", same), renamed=True),
+    Case("category of 255 bytes, looked at", category("c" * 255), {"explore": told("c" * 255)}),
+    Case(
+        "category with a line break",
+        category("two\nlines"),
+        {"check": told("line"), **every(RUNS, refused("two\\nlines"))},
+    ),
     Case("--out in the home folder", in_home, {"baseline": same}),
     Case("--out through another folder", through, every("baseline inspect", same)),
 ]
