@@ -73,7 +73,6 @@ MEANT_APART: dict[str, str] = {
     "LOG": "a logger is found by its name",
     "ORDER": "severities of two commands",
     "PIECE": "two tuning values that happen to be equal",
-    "PLAIN_WORK": "two tuning values that happen to be equal",
     "SMALLEST": "what is drawn, and what is warned of",
 }
 """Constants of one name and one value in two files -> why that is right."""

@@ -43,7 +43,9 @@ class BaselineResult:
 
     def fail(self, what: str, categories: Sequence[str], error: Exception) -> None:
         """Note what failed, and that it cost some categories their result."""
-        self.record.notices.append(f"{what} failed: {reason(error)}")
+        told = f"{what} failed: {reason(error)}"
+        self.record.notices.append(told)
+        self.record.error = f"{self.record.error}; {told}" if self.record.error else told
         for category in categories:
             self.errors[category] = error
             self.summary[category] = {"status": "failed", "error": reason(error)}
@@ -105,9 +107,10 @@ def run_baseline(
         result.summary[category]["seconds"] = round(time.monotonic() - began, 3)
     record.training_summary, record.device = result.summary, model.extractor.computed_by
     if record.evaluated:
+        record.error = None
         record.save_model(dict(model.banks), model.radii)
     else:
-        record.status, record.error = "failed", "; ".join(record.notices)
+        record.status = "failed"
     write_run(record, out)
     if result.errors and not record.evaluated:
         raise next(iter(result.errors.values()))

@@ -18,7 +18,7 @@ from common.config import NAMED_WEIGHTS, PATH_KEYS, Settings
 from common.evaluation import Threshold
 from common.evaluation.judge import CategoryResult, left_out
 from common.patchcore.distances import Distances
-from common.patchcore.model_store import SHARED, SavedModel, StationCalibration
+from common.patchcore.model_store import SHARED, SavedModel, StationCalibration, bank_of
 from common.patchcore.network.feature_space import FeatureSpace
 
 FORMAT: Final = 1
@@ -192,7 +192,7 @@ class RunRecord:
             space=self.space,
             image_score=self.settings.image_score,
             # A category that some station only tests is judged by no bank of its own.
-            categories=tuple(c for c in self.categories if SHARED in banks or c in banks),
+            categories=tuple(c for c in self.categories if {SHARED, bank_of(c)} & set(banks)),
             thresholds=threshold_facts({one.category: one.threshold for one in self.evaluated}),
             calibration={one.category: list(one.held_out or ()) for one in self.evaluated},
             stations=calibrations or {},

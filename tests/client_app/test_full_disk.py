@@ -96,7 +96,7 @@ def test_a_feature_cache_on_a_full_disk_keeps_less_and_loses_nothing(
 ) -> None:
     monkeypatch.setattr(feature_cache, "KEEP_FREE_BYTES", 0)
     # Promise room, so that the write itself fails, as when another program fills the disk.
-    monkeypatch.setattr(FeatureCache, "_make_room", lambda self, needed: True)
+    monkeypatch.setattr(FeatureCache, "_make_room", lambda self, needed, spare: True)
     cache = FeatureCache(small_disk, 10**9)
     entry = np.ones((8, 8, 384), np.float32)  # 98 kB: two fit
     keys = [cache.key(str(number), "f" * 64, "cpu", np.float32) for number in range(4)]

@@ -86,7 +86,9 @@ for path in PATHS:
     for kind, facts, rows in asks():
         if rows:
             odd = {f"bank/{path}": rows["bank/shared"]}
-            note(f"{kind} bank name", send(kind, to_request(facts, 60.0, pack(odd)), good))
+            # A category may be called as a command is: it is a name, and no path.
+            legal = " with a legal name" if path.startswith("$") else ""
+            note(f"{kind} bank{legal}", send(kind, to_request(facts, 60.0, pack(odd)), good))
         content = to_request(facts, 60.0, pack(rows))
         content[path] = ConfigRecord({path: path})
         if rows:

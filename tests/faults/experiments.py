@@ -34,11 +34,6 @@ TEXTS: dict[str, tuple[str | bytes, str]] = {
     "a setting of the lists": ("data: data\nsettings: {seed: 3}\n", "seeds"),
     "no such data": ("data: nowhere\nmethods: [centralized]\n", "nowhere"),
     "data that is a number": ("data: 3\n", "data"),
-    "rounds that add nothing": (
-        "data: data\nmethods: [federated]\naggregations: [concatenate]\n"
-        "settings: {backbone: resnet18, weights: random, num-server-rounds: 2}\n",
-        "num-server-rounds",
-    ),
 }
 
 

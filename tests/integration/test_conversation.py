@@ -160,7 +160,7 @@ def test_metrics_of_merged_counts_equal_those_of_one_place(
     model, index = PatchCore.load(stations.folder), index_data(parts)
     for category, told in stations.metrics.items():
         test = index.select("test", category)
-        counts, _ = judge(model, index, category, test, (), EvaluationCounts)
+        counts = judge(model, index, category, test, (), EvaluationCounts).evaluation
         pooled = build_metrics(
             counts.compute(),
             method=told["method"],

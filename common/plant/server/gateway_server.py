@@ -19,6 +19,7 @@ from common.hooks.lookup import require
 from common.hooks.table import HTTP_PROTOCOL
 from common.plant.server.daemons import require_valid
 from common.plant.server.gateway import Gateway, Limits
+from common.system.ending import orderly
 
 DEFAULT_PORT: Final = 9443
 CONNECTIONS: Final = 500
@@ -65,7 +66,7 @@ def run_gateway(
     at = listener.getsockname()
     _LOG.info("gateway on %s:%d for the SuperLink %s:%d", at[0], at[1], *superlink)
     # uvicorn repeats the signal that ended it; being asked to end is no failure.
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), orderly():
         asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
     _LOG.info("gateway ended")
 

@@ -347,7 +347,7 @@ def test_real_bottles_as_anomalib_judges_them(test_data: Path) -> None:
     )
     model.fit(sample.path for sample in index.select("train"))
     assert model.get_stats()["memory_bank_size"] == 800
-    evaluation, _ = judge(model, index, "bottle", index.select("test"), (), ExactEvaluation)
+    evaluation = judge(model, index, "bottle", index.select("test"), (), ExactEvaluation).evaluation
     result = evaluation.compute().overall
     assert result.auc_roc is not None
     assert result.auc_roc >= 0.995

@@ -85,7 +85,7 @@ def test_a_model_is_replaced_and_nothing_else_is(
         model().save(tmp_path / "other")
     with pytest.raises(InputError, match=r"mine\.txt: a file"):
         model().save(tmp_path / "other/mine.txt")
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises((NotADirectoryError, FileExistsError)):
         model().save(tmp_path / "other/mine.txt/m")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -118,7 +118,7 @@ DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
     (lambda m: (m / "model.json").write_text("[]"), "holds list without the key"),
     (lambda m: (m / "bank.safetensors").write_bytes(b"rubbish"), "is no safetensors file"),
     (lambda m: (m / "bank.safetensors").write_bytes(b""), "is empty"),
-    (lambda m: loop(m / "bank.safetensors"), "cannot be read (Too many levels"),
+    (lambda m: loop(m / "bank.safetensors"), "links that lead in a circle"),
     (
         lambda m: (m / "bank.safetensors").write_bytes((m / "bank.safetensors").read_bytes()[:-3]),
         "is not whole",
@@ -178,11 +178,11 @@ def test_a_file_of_another_user_is_not_called_damaged(tmp_path: Path) -> None:
             (folder / name).chmod(0)
             with another_user(), pytest.raises(InputError) as caught:
                 SavedModel.load(folder)
-            assert str(caught.value).startswith(f"{folder / name}: this user may not read it")
+            assert str(caught.value).startswith(f"{folder / name}: the user nobody may not do")
             assert "anew" not in str(caught.value)
             (folder / name).chmod(0o644)
         folder.chmod(0)
-        with another_user(), pytest.raises(InputError, match="m: this user may not read it"):
+        with another_user(), pytest.raises(InputError, match="m: the user nobody may not do"):
             SavedModel.load(folder)
         folder.chmod(0o755)
         with another_user():

@@ -36,10 +36,10 @@ def spoil(data: Path, category: str, where: str) -> None:
     next((data / category / where).glob("*.png")).write_bytes(b"no picture")
 
 
-def test_a_failed_category_leaves_nothing_of_itself_in_the_model(
+def test_a_category_whose_images_cannot_be_judged_keeps_its_bank_and_one_without_leaves_nothing(
     data: Path, tmp_path: Path
 ) -> None:
-    """One test image cannot be read: the category's bank had been fitted by then."""
+    """A failed category used to leave its radius, and a bad test image took a whole bank away."""
     chosen: dict[str, Any] = {"bank_scope": "category", "calibration_fraction": 0.0}
     reach = {}
     for name in ("pipe_clip", "pipe_staple"):
@@ -49,21 +49,26 @@ def test_a_failed_category_leaves_nothing_of_itself_in_the_model(
     near, far = sorted(reach, key=reach.__getitem__)
     assert reach[near] < reach[far]
     spoil(data, far, "test/good")
-    out = tmp_path / "both"
-    result = baseline(data, out, near, far, **chosen)
-    assert set(result.errors) == {far}
-    model = PatchCore.load(out)
-    assert (list(model.banks), model.categories) == ([near], (near,))
-    assert model.radius == reach[near]
-    run = json.loads((out / "run.json").read_text())
-    assert run["status"] == "completed"
-    assert list(run["bank"]["rows"]) == [near]
-    assert run["bank"]["radius"] == reach[near]
-    assert run["data"]["categories"] == [near]
-    summary = json.loads((out / "training_summary.json").read_text())
-    assert {name: facts["status"] for name, facts in summary.items()} == {
-        near: "completed", far: "failed",
-    }  # fmt: skip
+    unjudged = baseline(data, tmp_path / "unjudged", near, far, **chosen)
+    spoil(data, far, "train/good")
+    lost = baseline(data, tmp_path / "lost", near, far, **chosen)
+    for result, out, left, status in (
+        (unjudged, tmp_path / "unjudged", {near, far}, "not evaluated"),
+        (lost, tmp_path / "lost", {near}, "failed"),
+    ):
+        assert set(result.errors) == {far}
+        model = PatchCore.load(out)
+        assert set(model.banks) == set(model.categories) == left
+        assert model.radii == {name: reach[name] for name in left}
+        run = json.loads((out / "run.json").read_text())
+        assert (run["status"], run["error"]) == ("completed", None)
+        assert set(run["bank"]["rows"]) == set(run["data"]["categories"]) == left
+        assert run["bank"]["radius"] == max(reach[name] for name in left)
+        assert len(run["unevaluated"]) == len(left) - 1
+        summary = json.loads((out / "training_summary.json").read_text())
+        assert {name: facts["status"] for name, facts in summary.items()} == {
+            near: "completed", far: status,
+        }  # fmt: skip
 
 
 def test_a_shared_bank_that_cannot_be_fitted_leaves_a_failed_run(

@@ -106,16 +106,18 @@ def test_a_baseline_that_lost_a_category_is_not_finished(
 ) -> None:
     broken = tmp_path / "data"
     shutil.copytree(index.root, broken)
-    victim = next((broken / "pipe_clip" / "train" / "good").iterdir())
+    victims = sorted((broken / "pipe_clip" / "train" / "good").iterdir())
     text = "methods: [centralized]\nbank-scopes: [category]\n"
-    healthy = victim.read_bytes()
-    victim.write_bytes(b"no picture")
+    healthy = [victim.read_bytes() for victim in victims]
+    for victim in victims:
+        victim.write_bytes(b"no picture")
     runs = planned(plan_file, text, index_data(broken))
     outcomes = run_experiment(runs, index_data(broken), tmp_path / "out", Ears())
     assert outcomes[0].status == "failed"
     assert "pipe_clip" in (outcomes[0].error or "")
     assert list(load_metrics(outcomes[0].folder)["centralized"]) == ["pipe_staple"]
-    victim.write_bytes(healthy)
+    for victim, content in zip(victims, healthy, strict=True):
+        victim.write_bytes(content)
     outcomes = run_experiment(runs, index_data(broken), tmp_path / "out", Ears())
     assert outcomes[0].status == "completed"
 

@@ -37,8 +37,8 @@ def test_expansion_counts_every_combination_once(plan_file: Path) -> None:
     assert one.settings.bank_scope == "category"
 
 
-def test_an_empty_file_asks_for_the_defaults(plan_file: Path) -> None:
-    plan_file.write_text("")
+def test_a_file_that_says_little_asks_for_the_defaults(plan_file: Path) -> None:
+    plan_file.write_text("seeds: [42]\n")
     plan = read_plan(plan_file)
     assert plan.data is None
     assert [run.name for run in plan.runs()] == [

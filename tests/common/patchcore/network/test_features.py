@@ -15,9 +15,11 @@ from common.config import Settings
 from common.errors import InputError
 from common.patchcore.network.backbone import FeatureExtractor
 from common.patchcore.network.feature_cache import FeatureCache
-from common.patchcore.network.features import FeatureSource
+from common.patchcore.network.features import FeatureSource, _Wanted
 from common.patchcore.network.inputs import ImageInput, as_inputs
 from common.patchcore.network.weights import load_weights
+
+PLAIN = _Wanted(np.dtype(np.float32), None, spare=False)
 
 
 class Counting(FeatureExtractor):
@@ -138,7 +140,9 @@ def test_a_view_is_made_once_of_features_that_are_computed_once(
     counting: Counting, pictures: list[Path], tmp_path: Path, wanted: list[Any], way: str
 ) -> None:
     def looked_at(source: FeatureSource, view: FirstNumbers) -> list[Any]:
-        stream_ = getattr(source, way)(list(as_inputs(pictures)), np.float16, view)
+        stream_ = getattr(source, way)(
+            list(as_inputs(pictures)), _Wanted(np.dtype(np.float16), view, spare=False)
+        )
         return [np.array(rows) for rows in stream_]
 
     cache = FeatureCache(tmp_path, 10**9)
@@ -261,12 +265,12 @@ def test_the_batches_of_a_gpu_give_the_same_features_in_the_same_order(
     cache = FeatureCache(tmp_path, 10**9)
     source = FeatureSource(counting, cache, batch_size=2)
     inputs = list(as_inputs(pictures))
-    list(source._on_gpu(inputs[1:2], np.float32, None))
-    found = [np.array(f) for f in source._on_gpu(inputs, np.float32, None)]
+    list(source._on_gpu(inputs[1:2], PLAIN))
+    found = [np.array(f) for f in source._on_gpu(inputs, PLAIN)]
     assert counting.images == 6
     for features, one in zip(found, wanted, strict=True):
         np.testing.assert_allclose(features, one, rtol=1e-4, atol=1e-4)
-    again = [np.array(f) for f in source._on_gpu(iter(inputs), np.float32, None)]
+    again = [np.array(f) for f in source._on_gpu(iter(inputs), PLAIN)]
     assert same(again, found)
     assert counting.images == 6
 
@@ -285,7 +289,7 @@ def test_a_batch_is_decoded_while_the_one_before_is_computed(
         return tensor(image, size)
 
     monkeypatch.setattr(ImageInput, "tensor", noted)
-    streamed = FeatureSource(counting, batch_size=1, workers=1)._on_gpu(inputs, np.float32, None)
+    streamed = FeatureSource(counting, batch_size=1, workers=1)._on_gpu(inputs, PLAIN)
     next(streamed)
     # One went through the network; the next is being decoded, the one after it is not.
     assert counting.images == 1
