@@ -290,11 +290,14 @@ def _channels(layer: nn.Module) -> int:
 def _build_trunk(space: FeatureSpace, weights: Weights) -> nn.ModuleDict:
     """Stem and layers up to the last one used, with batch normalization folded in."""
     stages = stages_up_to(space.backbone, space.layers[-1])
-    trunk = nn.ModuleDict(stages).to_empty(device="cpu")
-    with torch.no_grad():
-        for name, tensor in trunk.state_dict(keep_vars=True).items():
-            known = weights.state.get(published(name))
-            tensor.zero_() if known is None else tensor.copy_(known)
+    trunk, filled = nn.ModuleDict(stages), {}
+    for name, tensor in trunk.state_dict().items():
+        known = weights.state.get(published(name))
+        filled[name] = torch.zeros(tensor.shape, dtype=tensor.dtype)
+        if known is not None:
+            filled[name].copy_(known)
+    # Not `to_empty`: for that torch imports its symbolic shapes, which takes a second.
+    trunk.load_state_dict(filled, assign=True)
     trunk.eval().requires_grad_(False)
     _fold_batch_norm(trunk)
     return trunk.to(memory_format=torch.channels_last)
