@@ -89,13 +89,12 @@ def test_a_bank_grows_by_its_own_radius(two: Path, variants: list[Path]) -> None
     assert SavedModel.load(two).radii == saved.radii
 
 
+@pytest.mark.parametrize("fitted_two", ["category"], indirect=True)  # a shared bank has one radius
 def test_a_variant_within_the_largest_radius_is_new_to_a_fine_part(
     two: Path, variants: list[Path]
 ) -> None:
     """The limit is the bank's own: set between the two, as the largest radius of all banks was."""
     saved = SavedModel.load(two)
-    if saved.scope == "shared":
-        pytest.skip("a shared bank has one radius")
     reach = add_images(two, variants, category=FINE, dry_run=True).reach_before
     assert saved.radii[FINE] < reach
     path = two / "model.json"
