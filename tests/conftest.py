@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytes
 import pytest
 from hypothesis import settings
 from requirements import missing
+
+# Started in the background, or by nohup: what the tests start shall heed these signals all the same.
+for _number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, lambda number, frame: None)
 
 # The same cases every time where a red run stops others; new ones every time at a desk. How long
 # one takes says nothing beside other tests.

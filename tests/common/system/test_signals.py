@@ -108,9 +108,7 @@ def test_the_first_second_is_the_imports(tmp_path: Path, number: int, wait: floa
     assert process.stdout is not None
     process.stdout.readline()
     time.sleep(wait)
-    if process.poll() is not None:
-        pytest.skip("this machine has ended the command already")
-    process.send_signal(number)
+    process.send_signal(number)  # to one that has ended already it does nothing
     _, said = process.communicate(timeout=30)
     if process.returncode != 2:  # it had found that there is no image, and was about to say so
         assert (process.returncode, said) == (130, b"fedpatchcore: interrupted\n")
