@@ -17,7 +17,7 @@ import pytest
 from hypothesis import settings
 from requirements import missing
 
-# Started in the background, or by nohup: what the tests start shall heed these signals all the same.
+# Started in the background, or by nohup: what the tests start heeds these signals all the same.
 for _number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, lambda number, frame: None)
