@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from common.data.images import is_image_name
 from common.errors import InputError, explained
 from common.inspection.images import OverlayNames, in_natural_order, walk_images
 from common.inspection.inspector import Inspector, Result, unjudged
@@ -194,7 +195,11 @@ class Watcher:
             if (key, digest) in self.judged:  # touched, or copied over itself
                 self.known[key] = stamp
                 del self.arrivals[key]
-            elif is_whole(path) or now - arrival.since >= self.options.patience:
+            elif (
+                not is_image_name(path.name)  # it will not be read when it is whole, either
+                or is_whole(path)
+                or now - arrival.since >= self.options.patience
+            ):
                 ready.append((path, stamp, digest))
         for key in set(self.arrivals) - {path_text(path) for path in new}:
             del self.arrivals[key]

@@ -192,6 +192,16 @@ def test_a_watched_file_that_cannot_be_opened_is_told_once_and_judged_later(
     assert watching(fitted, folder, tmp_path / "out").look() == []
 
 
+def test_a_picture_that_nobody_reads_is_told_at_once(fitted: PatchCore, tmp_path: Path) -> None:
+    """It was passed over in silence; and it gets no better by waiting, as half a file does."""
+    folder = camera(tmp_path / "camera", 1)
+    (folder / "1.heic").write_bytes(b"ftypheic")
+    rule = choose_rule(fitted, "plate")
+    patient = WatchOptions(poll=0.0, settle=0.0, patience=3600.0, idle=0.0)
+    seen = _Closed(Watcher(Inspector(fitted, rule, tmp_path / "out"), folder, patient))
+    assert sorted(seen.look()) == [("0.png", True), ("1.heic", False)]
+
+
 def test_a_day_folder_that_is_removed_during_the_walk(
     fitted: PatchCore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
