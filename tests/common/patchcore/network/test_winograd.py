@@ -57,8 +57,8 @@ def test_equals_the_plain_convolution(
     for added in (None, residual):
         found = convolution(image, added)
         assert found.is_contiguous(memory_format=torch.channels_last)
-        # Values are of order 1. Direct float32 convolutions err by some 1e-6, Winograd's by more: of
-        # 36,000 drawn cases the worst pixel erred by 4.2e-5.
+        # Values are of order 1. Direct float32 convolutions err by some 1e-6, Winograd's by more:
+        # the worst pixel of 36,000 drawn cases by 4.2e-5.
         np.testing.assert_allclose(
             found.numpy(), plain(image, weight, bias, added), rtol=0, atol=1e-4
         )
