@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -141,6 +143,9 @@ class SavedModel:
             raise InputError(f"{folder}: a file; give a folder for the model")
         if folder.exists() and any(folder.iterdir()) and not (folder / FACTS).is_file():
             raise InputError(f"{folder}: holds other files than a model; give another folder")
+        above = next(place for place in folder.parents if place.exists())
+        if not above.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(above))
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = beside(folder, ".partial")
         remove_model(building)

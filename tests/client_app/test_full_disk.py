@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from machine_cases import mounted
 
 from client_app.failures import failure_code
 from client_app.run_folder import RunFolder
@@ -26,20 +27,8 @@ KIB = 1024
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of 256 KiB and 40 files."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k,nr_inodes=40", "tmpfs", str(disk)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"this user may not mount a small disk ({mounted.stderr.strip()})")
-    try:
+    with mounted(tmp_path / "disk", "size=256k", "nr_inodes=40") as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 @contextlib.contextmanager

@@ -85,7 +85,7 @@ def test_a_model_is_replaced_and_nothing_else_is(
         model().save(tmp_path / "other")
     with pytest.raises(InputError, match=r"mine\.txt: a file"):
         model().save(tmp_path / "other/mine.txt")
-    with pytest.raises((NotADirectoryError, FileExistsError)):
+    with pytest.raises(NotADirectoryError, match=r"mine\.txt"):
         model().save(tmp_path / "other/mine.txt/m")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
