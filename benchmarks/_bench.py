@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
 from common.config import Settings
+from common.data.transforms import Preparation
 from common.patchcore.coreset import select_coreset
 from common.patchcore.exact.projection import random_projection
 from common.patchcore.network.backbone import FeatureExtractor
@@ -80,7 +81,7 @@ def real_features(rotations: int, images: int, split: str) -> NDArray[np.float32
     extractor = FeatureExtractor.from_settings(settings)
     blocks = []
     for image in as_inputs(paths[:: max(1, len(paths) // images)][:images]):
-        picture = image.tensor(400)
+        picture = image.tensor(Preparation(400))
         turned = extractor(torch.stack([picture.rot90(r, (1, 2)) for r in range(rotations)]))
         back = [np.rot90(part, -r, (0, 1)) for r, part in enumerate(turned)]
         blocks.append(np.concatenate(back, axis=-1).reshape(-1, 384 * rotations))

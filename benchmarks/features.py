@@ -46,7 +46,7 @@ def join(shallow: torch.Tensor, deep: torch.Tensor) -> NDArray[np.float32]:
 
 def peers(settings: Settings) -> dict[str, Features]:
     """Return the whole network with hooks, and torch's modules cut after layer3."""
-    weights = load_weights(settings.backbone, settings.layer_names, "random", settings.seed)
+    weights = load_weights(settings.backbone, LAYERS, "random", settings.seed)
     network = torchvision.models.wide_resnet50_2(weights=None).eval()
     network.load_state_dict(weights.state, strict=False)
     found: dict[str, torch.Tensor] = {}
@@ -54,7 +54,7 @@ def peers(settings: Settings) -> dict[str, Features]:
     def keep(name: str) -> Callable[..., None]:
         return lambda module, inputs, output: found.update({name: output})
 
-    for name in settings.layer_names:
+    for name in LAYERS:
         getattr(network, name).register_forward_hook(keep(name))
 
     def whole(x: torch.Tensor) -> NDArray[np.float32]:

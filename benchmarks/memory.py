@@ -34,6 +34,7 @@ from benchmarks._bench import finish, machine
 from common.config import Settings
 from common.patchcore.distances import Distances
 from common.patchcore.local_bank import build_local_bank
+from common.patchcore.network.architectures import DEFAULT, find_backbone
 from common.patchcore.network.backbone import FeatureExtractor
 from common.patchcore.network.feature_cache import FeatureCache
 from common.patchcore.network.feature_space import FeatureSpace
@@ -56,9 +57,8 @@ class MadeUp:
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.feature_dim, self.device, self.producer = DIM, torch.device("cpu"), "made-up"
-        settings = Settings()
         self.space = FeatureSpace(
-            settings.backbone, settings.layer_names, 3, 0, "float32", "made up", "none"
+            DEFAULT, find_backbone(DEFAULT).default_layers, 3, 0, "float32", "made up", "none"
         )
         self.grid = self.space.patch_grid(size)
         rng = np.random.default_rng(0)
@@ -118,7 +118,10 @@ def run_case(name: str, keep_all: bool, files: Path | None) -> dict[str, Any]:
         extractor = MadeUp(size)
         inputs = pictures(images, size)
     if keep_all:
-        rows = [extractor(image.tensor(0)[None]).reshape(-1, DIM) for image in inputs]
+        rows = [
+            extractor(image.tensor(extractor.space.preparation)[None]).reshape(-1, DIM)
+            for image in inputs
+        ]
         patch_features = np.concatenate(rows)
         distances = np.linalg.norm(patch_features - patch_features[0], axis=1)
         return {"patches": len(patch_features), "radius": float(distances.max())}

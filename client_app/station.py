@@ -15,7 +15,7 @@ from common.data.layout import DataIndex, Sample, index_data
 from common.data.partition import make_partition
 from common.errors import InputError
 from common.patchcore.names import check_names
-from common.patchcore.network.weights import resolve_auto
+from common.patchcore.network.choice import settle_network
 from common.paths import DEFAULT_CACHE_GB, cache_root
 from common.protocol.messages import STATION_PATTERN
 
@@ -114,11 +114,11 @@ def _open_real(node: Mapping[str, Value], settings: Settings) -> Station:
     own |= {key: node[key] for key in ("device", "batch-size") if key in node}
     settings = Settings.from_run_config({**settings.to_run_config(), **own})
     index = index_data(settings.data_root)
-    settings, more = _settle_weights(settings, index.synthetic)
+    settings, _ = settle_network(settings, may_fall_back=False)
     cache = Path(str(node.get("cache-dir") or cache_root() / "stations" / name)).expanduser()
     limit = _cache_limit(node.get("cache-limit-gb", DEFAULT_CACHE_GB))
     train, test = index.select("train"), index.select("test")
-    return _station(name, True, settings, index, train, test, cache, limit, [*notices, *more])
+    return _station(name, True, settings, index, train, test, cache, limit, notices)
 
 
 def _cache_limit(value: Value) -> float:
@@ -139,11 +139,11 @@ def _open_simulated(node: Mapping[str, Value], settings: Settings) -> Station:
     partition = make_partition(
         index.samples, settings.partition, stations, settings.seed, settings.dirichlet_alpha
     )
-    settings, more = _settle_weights(settings, index.synthetic)
+    settings, notice = settle_network(settings, may_fall_back=True)
     own = [index.samples[i] for i in partition.indices[number]]
     train = [sample for sample in own if sample.split == "train"]
     test = [sample for sample in own if sample.split == "test"]
-    notices = [*partition.notices, *more]
+    notices = [*partition.notices, *([notice] if notice else [])]
     name, cache = partition.names[number], cache_root() / "simulation"
     return _station(name, False, settings, index, train, test, cache, DEFAULT_CACHE_GB, notices)
 
@@ -166,11 +166,3 @@ def _station(
         raise InputError(f"station {name}: cache-dir {cache} cannot be made ({error})") from error
     limit = int(limit_gb * 2**30)
     return Station(name, real, settings, index, bank, held_out, test, cache, limit, tuple(notices))
-
-
-def _settle_weights(settings: Settings, synthetic: bool) -> tuple[Settings, list[str]]:
-    """Decide what `auto` means on this machine; nothing is downloaded during a run."""
-    if settings.weights != "auto":
-        return settings, []
-    source, notice = resolve_auto(settings.backbone, synthetic)
-    return settings.with_(weights=source), [notice] if notice else []

@@ -297,6 +297,7 @@ def _extractor(settings: Settings) -> FeatureExtractor:
             backbone=settings.backbone,
             layers=settings.layers,
             neighborhood_size=settings.neighborhood_size,
+            feature_norm=settings.feature_norm,
             image_size=settings.image_size,
             precision=settings.precision,
             device=settings.device,

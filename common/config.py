@@ -28,6 +28,7 @@ _SMALLEST_IMAGE: Final = 32
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "precision": ("float32", "bfloat16"),
+    "feature_norm": ("none", "l2"),
     "bank_scope": ("shared", "category"),
     "wire_dtype": ("float16", "float32", "int8"),
     "evaluation": ("stations", "server"),
@@ -66,7 +67,7 @@ class Settings:
         Simulation: the data folder; "" stands for the synthetic data set. Real stations ignore it.
     partition, num_stations, dirichlet_alpha
         How a simulation deals the images out to stations.
-    backbone, layers, neighborhood_size, weights, image_size, precision
+    backbone, layers, neighborhood_size, feature_norm, weights, image_size, precision
         The feature space. The first layer sets the patch grid. `image_size` 0 keeps every image at
         its own size; n scales the shorter side to n pixels.
     device, batch_size, num_workers
@@ -98,8 +99,8 @@ class Settings:
     --------
     >>> from common.config import Settings
     >>> settings = Settings(image_size=256).override(["seed=7"])
-    >>> settings.seed, settings.layer_names
-    (7, ('layer2', 'layer3'))
+    >>> settings.seed, settings.layers
+    (7, 'auto')
     >>> settings.to_run_config()["image-size"]
     256
     """
@@ -108,9 +109,10 @@ class Settings:
     partition: str = "category"
     num_stations: int = 5
     dirichlet_alpha: float = 0.5
-    backbone: str = "wide_resnet50_2"
-    layers: str = "layer2,layer3"
+    backbone: str = "auto"
+    layers: str = "auto"
     neighborhood_size: int = 3
+    feature_norm: str = "none"
     weights: str = "auto"
     image_size: int = 0
     precision: str = "float32"
@@ -158,11 +160,6 @@ class Settings:
             raise refused("neighborhood-size", self.neighborhood_size, "an odd number")
         if 0 < self.image_size < _SMALLEST_IMAGE:
             raise refused("image-size", self.image_size, f"0, or at least {_SMALLEST_IMAGE}")
-
-    @property
-    def layer_names(self) -> tuple[str, ...]:
-        """Names of the layers whose features are used, shallow to deep."""
-        return tuple(part.strip() for part in self.layers.split(",") if part.strip())
 
     def to_run_config(self) -> dict[str, Value]:
         """All settings under their kebab-case names, as Flower takes them."""

@@ -13,7 +13,7 @@ from common.errors import InputError
 from common.evaluation import EvaluationCounts
 from common.evaluation.mergeable.checks import ARRAY_NAMES
 from common.patchcore.model_store import SHARED, bank_of
-from common.patchcore.network.architectures import LAYERS
+from common.patchcore.network.architectures import find_backbone
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.row_format import SCALE_ROWS
 from common.protocol.messages import (
@@ -49,8 +49,7 @@ def check_survey(survey: SurveyReply) -> None:
     """
     try:
         space = FeatureSpace.from_json(survey.feature_space.model_dump())
-        if not space.layers or not set(space.layers) <= set(LAYERS):
-            raise MalformedReplyError(f"layers {list(space.layers)[:9]}, expected some of {LAYERS}")
+        _check_space(space)
         for name, told in survey.categories.items():
             _check_sizes(name, "training images for the bank", told.images, told.sizes)
             _check_sizes(name, "test images", told.test, told.test_sizes)
@@ -65,6 +64,24 @@ def check_survey(survey: SurveyReply) -> None:
                 )
     except InputError as error:
         raise MalformedReplyError(str(error)) from error
+
+
+def _check_space(space: FeatureSpace) -> None:
+    """What a backbone's name and layers imply, a station cannot say otherwise."""
+    architecture = find_backbone(space.backbone)
+    layers = architecture.used(",".join(space.layers))
+    found = (space.family, space.stride, space.multiple, space.normalization)
+    expected = (
+        architecture.family,
+        architecture.strides[layers[0]],
+        architecture.multiple(layers),
+        architecture.normalization,
+    )
+    if found != expected:
+        raise MalformedReplyError(
+            f"feature space: family, stride, multiple and normalization {found}, those of "
+            f"{space.backbone} with {','.join(layers)} are {expected}"
+        )
 
 
 def _check_sizes(category: str, what: str, images: int, sizes: Sequence[SizeCount]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,8 +9,9 @@ from typing import Literal
 
 from common.config import Settings
 from common.errors import RunError
+from common.patchcore.network.architecture import AUTO
+from common.patchcore.network.architectures import DEFAULT, FALLBACK, find_backbone
 from common.patchcore.network.feature_space import FeatureSpace
-from common.patchcore.network.weights import expected_shapes
 from common.protocol.messages import Computed, SurveyReply, as_sentence
 from common.protocol.records import MalformedReplyError
 from common.runs.record import StationFacts
@@ -210,9 +210,12 @@ def admit(roster: Roster) -> FeatureSpace:
     _refuse_impossible(roster.used())
     if not roster.used():
         raise RunError(f"no station gave a usable answer to the survey. {roster.lost()}".strip())
+    _refuse_other_networks(roster.used(), settings)
+    if not roster.used():
+        raise RunError(f"no station computes with the run's network. {roster.lost()}".strip())
     space = _reference_space(roster.used(), settings)
     _refuse_other_spaces(roster.used(), space)
-    _refuse_misfits(roster.used(), settings)
+    _refuse_misfits(roster.used())
     _refuse_giants(roster.used(), roster)
     return space
 
@@ -248,7 +251,7 @@ def admit_late(roster: Roster, newcomers: Sequence[Participant], space: FeatureS
                 )
     _refuse_impossible(_still_in(newcomers))
     _refuse_other_spaces(_still_in(newcomers), space)
-    _refuse_misfits(_still_in(newcomers), roster.settings)
+    _refuse_misfits(_still_in(newcomers))
     _refuse_giants(_still_in(newcomers), roster)
 
 
@@ -325,26 +328,42 @@ def _reference_space(participants: Sequence[Participant], settings: Settings) ->
     return next(space for space in spaces.values() if space.fingerprint == named[0])
 
 
-def _refuse_misfits(participants: Iterable[Participant], settings: Settings) -> None:
-    """Refuse stations whose features have another dimension than the run's network gives."""
-    expected = feature_dim(settings.backbone, settings.layer_names)
+def _refuse_other_networks(participants: Iterable[Participant], settings: Settings) -> None:
+    """Refuse stations whose features are not those of the network that the run asks for."""
+    chosen = settings.backbone != AUTO
+    allowed = {
+        name: find_backbone(name).used(settings.layers)
+        for name in ((settings.backbone,) if chosen else (DEFAULT, FALLBACK))
+        if chosen or name == DEFAULT or settings.layers == AUTO
+    }
+    wanted = " or ".join(f"{name} with {'+'.join(layers)}" for name, layers in allowed.items())
     for participant in participants:
+        space = _space(participant)
+        if allowed.get(space.backbone) != space.layers:
+            participant.leave(
+                "refused",
+                f"computes features with {space.backbone}, {'+'.join(space.layers)}; the run asks "
+                f"for {wanted}",
+            )
+
+
+def _refuse_misfits(participants: Iterable[Participant]) -> None:
+    """Refuse stations whose features have another dimension than their network gives."""
+    for participant in participants:
+        space = _space(participant)
+        expected = feature_dim(space)
         found = participant.survey.feature_dim if participant.survey else 0
         if found != expected:
             participant.leave(
                 "refused",
-                f"has features of {found} numbers, but {settings.backbone} with {settings.layers} "
-                f"gives {expected}; update the station's program",
+                f"has features of {found} numbers, but {space.backbone} with "
+                f"{','.join(space.layers)} gives {expected}; update the station's program",
             )
 
 
-@functools.cache
-def feature_dim(backbone: str, layers: tuple[str, ...]) -> int:
-    """Numbers per patch: the channels of all layers used."""
-    shapes = expected_shapes(backbone, layers)
-    # The last tensor of a layer is its last normalization, one number a channel.
-    last = {name.split(".")[0]: shape for name, shape in shapes.items()}
-    return sum(last[layer][0] for layer in layers)
+def feature_dim(space: FeatureSpace) -> int:
+    """Numbers per patch in a feature space."""
+    return find_backbone(space.backbone).feature_dim(space.layers)
 
 
 def _refuse_giants(participants: Sequence[Participant], roster: Roster) -> None:

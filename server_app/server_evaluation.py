@@ -10,7 +10,7 @@ from common.data.layout import index_data
 from common.errors import InputError
 from common.evaluation.judge import judge_station
 from common.patchcore import PatchCore
-from common.patchcore.network.weights import resolve_auto
+from common.patchcore.network.choice import settle_network
 from server_app.outcome import Outcome
 
 
@@ -35,9 +35,7 @@ class ServerEvaluation:
                 f"evaluation=server: {self.index.root} on the server holds no test image; give a "
                 "data-root with some or set evaluation=stations"
             )
-        if settings.weights == "auto":
-            source, _ = resolve_auto(settings.backbone, self.index.synthetic)
-            settings = settings.with_(weights=source)
+        settings, _ = settle_network(settings, may_fall_back=True)
         self.model = PatchCore(settings)
 
     def run(self, outcome: Outcome) -> None:

@@ -120,7 +120,7 @@ class FederatedCoreset(Strategy):
         self._admission.gather(grid)
         self._say(f"survey: asking {len(outcome.roster.used())} stations")
         outcome.space = self._admission.survey_all(grid)
-        outcome.feature_dim = feature_dim(self.settings.backbone, self.settings.layer_names)
+        outcome.feature_dim = feature_dim(outcome.space)
         outcome.plan = make_plan(outcome.surveys, self.settings)
         if not outcome.plan.banks:
             raise RunError("no station holds a training image; there is nothing to build from")

@@ -76,7 +76,7 @@ def demo(
         )
     index = index_data(data)
     console.print(f"1. {len(index.samples)} synthetic images of six parts in {data}")
-    settings = settle_weights(settings, synthetic=True, patience=FETCH_SECONDS)
+    settings = settle_weights(settings, patience=FETCH_SECONDS)
     runs = {name: out / name for name in ("centralized", "federated_iid", "federated_category")}
 
     console.print("2. centralized: all images in one place")

@@ -46,7 +46,7 @@ def experiment(
         console.print("No data folder is named: the SYNTHETIC data set is used.")
         root = demo_data()
     index = open_data(root)
-    settings = settle_weights(plan.settings.with_(data_root=str(root)), index.synthetic)
+    settings = settle_weights(plan.settings.with_(data_root=str(root)))
     planned = plan.runs(settings.absolute())
     console.print(
         f"{len(planned)} runs on {len(index.samples)} images of {len(index.categories)} "

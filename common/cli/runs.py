@@ -49,7 +49,7 @@ def baseline(data: DataArgument, out: OutOption, changes: SetOption = None) -> N
     require_used("baseline", changes)
     tell_unused("baseline", settings, changes)
     index = index_data(data)
-    settings = settle_weights(settings, index.synthetic)
+    settings = settle_weights(settings)
 
     from common.runs.baseline import run_baseline
 
@@ -105,7 +105,7 @@ def federate_with(settings: Settings) -> None:
         settings.seed,
         settings.dirichlet_alpha,
     )
-    settings = settle_weights(settings, index.synthetic)
+    settings = settle_weights(settings)
     cache_folder("simulation")
     with at_work(), console.status("starting Flower ...") as status:
 

@@ -102,36 +102,31 @@ def verify_files(index: DataIndex, workers: int = 4) -> None:
     verify_images(files, workers)
 
 
-def settle_weights(
-    settings: Settings, synthetic: bool, patience: float = FETCH_SECONDS
-) -> Settings:
-    """Decide what `weights` means before a run starts, and say it.
+def settle_weights(settings: Settings, patience: float = FETCH_SECONDS) -> Settings:
+    """Decide which network a run uses before it starts, and say so where nobody chose it.
 
-    ImageNet weights that are not in torchvision's cache are fetched if that works within
-    `patience` seconds.
+    Published weights that are not on this machine are fetched if that works within `patience`
+    seconds.
 
     Raises
     ------
     InputError
-        If real data are to be judged and there are no weights.
+        If there are no weights of a network that was chosen.
     """
-    from common.patchcore.network.weights import (
-        fetch_imagenet,
-        imagenet_file,
-        load_weights,
-        resolve_auto,
-    )
+    from common.patchcore.network.architectures import DEFAULT, find_backbone
+    from common.patchcore.network.choice import settle_network
+    from common.patchcore.network.weights import fetch_imagenet, load_weights, published_file
 
-    if settings.weights in ("auto", "imagenet") and not imagenet_file(settings.backbone).is_file():
-        console.print(f"Looking for the ImageNet weights of {settings.backbone} ...", style="dim")
-        fetch_imagenet(settings.backbone, patience)
-    if settings.weights == "auto":
-        source, notice = resolve_auto(settings.backbone, synthetic)
-        if notice:
-            note(notice)
-        settings = settings.with_(weights=source)
+    wanted = DEFAULT if settings.backbone == "auto" else settings.backbone
+    if settings.weights in ("auto", "imagenet") and published_file(wanted) is None:
+        console.print(f"Looking for the ImageNet weights of {wanted} ...", style="dim")
+        fetch_imagenet(wanted, patience)
+    settings, notice = settle_network(settings, may_fall_back=True)
+    if notice:
+        note(notice)
     # A wrong file is found out now, not in five processes a minute later.
-    load_weights(settings.backbone, settings.layer_names, settings.weights, settings.seed)
+    layers = find_backbone(settings.backbone).used(settings.layers)
+    load_weights(settings.backbone, layers, settings.weights, settings.seed)
     return settings
 
 

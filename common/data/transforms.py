@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -12,9 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from common.data._torchvision import transforms
 from common.data.dataset import AutoVIDataset
-
-IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
-IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+from common.data.normalization import IMAGENET, Normalization
 
 CATEGORY_SIZES: Final[dict[str, tuple[int, int]]] = {
     "engine_wiring": (400, 400),
@@ -25,6 +24,55 @@ CATEGORY_SIZES: Final[dict[str, tuple[int, int]]] = {
     "underbody_screw": (750, 1000),
 }
 """AutoVI's image sizes as (height, width); its documentation writes width x height."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How an image becomes the input of a network.
+
+    Attributes
+    ----------
+    image_size : int
+        0 keeps the image's own size; n makes the shorter side n pixels, aspect kept.
+    multiple : int
+        Then each side becomes the nearest multiple of so many pixels, at least one, so that whole
+        patches cover the image.
+    normalization : Normalization
+    """
+
+    image_size: int = 0
+    multiple: int = 1
+    normalization: Normalization = IMAGENET
+
+    def seen(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Size (height, width) at which the network sees an image file of that (height, width)."""
+        height, width = resized(size, self.image_size)
+        return _nearest(height, self.multiple), _nearest(width, self.multiple)
+
+    def picture(self, image: Image.Image) -> torch.Tensor:
+        """Bring one RGB picture to its size and normalize it: (3, h, w), float32."""
+        size = (image.height, image.width)
+        seen = self.seen(size)
+        return _pipeline(seen if seen != size else None, self.normalization)(image)
+
+    def tensor(self, image: torch.Tensor) -> torch.Tensor:
+        """Bring an ImageNet-normalized image (3, h, w) to its size and this normalization."""
+        size = self.seen((image.shape[-2], image.shape[-1]))
+        if size != tuple(image.shape[-2:]):
+            image = torch.nn.functional.interpolate(
+                image[None], size=size, mode="bilinear", align_corners=False, antialias=True
+            )[0]
+        if self.normalization == IMAGENET:
+            return image
+        given, wanted = (
+            tuple(torch.tensor(values)[:, None, None] for values in normalization)
+            for normalization in (IMAGENET, self.normalization)
+        )
+        return (image * given[1] + given[0] - wanted[0]) / wanted[1]
+
+
+def _nearest(side: int, multiple: int) -> int:
+    return max(1, (2 * side + multiple) // (2 * multiple)) * multiple
 
 
 def resized(size: tuple[int, int], image_size: int) -> tuple[int, int]:
@@ -63,8 +111,7 @@ def to_tensor(image: Image.Image, image_size: int = 0) -> torch.Tensor:
     tensor of shape (3, h, w), float32
         ImageNet-normalized.
     """
-    size = resized((image.height, image.width), image_size)
-    return _pipeline(size if size != (image.height, image.width) else None)(image)
+    return Preparation(image_size).picture(image)
 
 
 def get_transforms(category: str | None = None, image_size: int = 0) -> transforms.Compose:
@@ -102,8 +149,10 @@ def get_transforms(category: str | None = None, image_size: int = 0) -> transfor
     return _pipeline(CATEGORY_SIZES.get(category or ""))
 
 
-def _pipeline(size: tuple[int, int] | None) -> transforms.Compose:
-    steps: list[Any] = [transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+def _pipeline(
+    size: tuple[int, int] | None, normalization: Normalization = IMAGENET
+) -> transforms.Compose:
+    steps: list[Any] = [transforms.ToTensor(), transforms.Normalize(*normalization)]
     if size is not None:
         steps.insert(0, transforms.Resize(size, antialias=True))
     return transforms.Compose(steps)

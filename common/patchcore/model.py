@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +25,14 @@ from common.patchcore.local_bank import (
 from common.patchcore.memory_bank import MemoryBank
 from common.patchcore.model_store import SHARED, SavedModel, StationCalibration, bank_of
 from common.patchcore.names import check_names
+from common.patchcore.network.architectures import find_backbone
 from common.patchcore.network.backbone import FeatureExtractor
+from common.patchcore.network.choice import settle_network
 from common.patchcore.network.feature_cache import UNLIMITED_BYTES, FeatureCache
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.features import FeatureSource
 from common.patchcore.network.inputs import as_inputs
-from common.patchcore.network.weights import load_weights, random_seed, resolve_auto
+from common.patchcore.network.weights import load_weights, random_seed
 from common.patchcore.row_format import row_dtype, settle
 from common.system.files import temporary_folder
 
@@ -102,9 +105,9 @@ class PatchCore:
     ) -> None:
         self.settings = check_names((settings or Settings()).with_(**changes))
         if extractor is None:
-            if self.settings.weights == "auto":
-                source, _ = resolve_auto(self.settings.backbone, synthetic=False)
-                self.settings = self.settings.with_(weights=source)
+            self.settings, notice = settle_network(self.settings, may_fall_back=True)
+            if notice:
+                warnings.warn(notice, stacklevel=2)
             extractor = FeatureExtractor.from_settings(self.settings)
         self.extractor = extractor
         self.source = FeatureSource(
@@ -511,6 +514,7 @@ class PatchCore:
             backbone=space.backbone,
             layers=",".join(space.layers),
             neighborhood_size=space.neighborhood_size,
+            feature_norm=space.feature_norm,
             image_size=space.image_size,
             precision=space.precision,
             image_score=saved.image_score,
@@ -522,7 +526,7 @@ class PatchCore:
         settings = check_names(asked.with_(**changes))
         weights = load_weights(
             settings.backbone,
-            settings.layer_names,
+            find_backbone(settings.backbone).used(settings.layers),
             settings.weights,
             settings.seed if seed is None else seed,
         )

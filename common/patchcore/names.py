@@ -6,7 +6,8 @@ from common.config import Settings, refused
 from common.data.partition import PARTITIONS
 from common.patchcore.aggregation import AGGREGATIONS
 from common.patchcore.image_score import find_image_score
-from common.patchcore.network.architectures import BACKBONES
+from common.patchcore.network.architecture import AUTO
+from common.patchcore.network.architectures import DEFAULT, find_backbone
 
 
 def check_names(settings: Settings) -> Settings:
@@ -32,15 +33,12 @@ def check_names(settings: Settings) -> Settings:
     """
     for key, table in (
         ("partition", PARTITIONS),
-        ("backbone", BACKBONES),
         ("aggregation", AGGREGATIONS),
     ):
         name = getattr(settings, key)
         if name not in table:
             raise refused(key, name, "one of " + ", ".join(table))
-    known, names = BACKBONES[settings.backbone].layers, settings.layer_names
-    if not names or names != tuple(layer for layer in known if layer in names):
-        expected = f"some of {', '.join(known)}, from shallow to deep, as layer2,layer3"
-        raise refused("layers", settings.layers, expected)
+    backbone = DEFAULT if settings.backbone == AUTO else settings.backbone
+    find_backbone(backbone).used(settings.layers)
     find_image_score(settings.image_score)
     return settings

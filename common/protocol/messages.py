@@ -109,6 +109,11 @@ class SpaceFacts(Facts):
     precision: Sentence
     weights: Sentence
     weights_sha256: Sentence
+    feature_norm: Sentence
+    family: Sentence
+    stride: Annotated[int, Field(ge=1, le=1024)]
+    multiple: Annotated[int, Field(ge=1, le=1024)]
+    normalization: tuple[tuple[float, float, float], tuple[float, float, float]]
     fingerprint: Sentence
 
 

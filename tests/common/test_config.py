@@ -165,7 +165,3 @@ def test_absolute_leaves_names_alone_and_frees_paths_of_the_working_directory(
     for name in ("auto", "imagenet", "random"):
         kept = Settings(weights=name).absolute()
         assert (kept.weights, kept.data_root) == (name, "")
-
-
-def test_derived_values() -> None:
-    assert Settings(layers=" layer2 , layer3,").layer_names == ("layer2", "layer3")

@@ -15,7 +15,8 @@ from local_grid import Finished
 from common.data.partition import PARTITIONS, IIDPartitioner
 from common.errors import RunError
 from common.patchcore.image_score import IMAGE_SCORES
-from common.patchcore.network.architectures import BACKBONES, resnet
+from common.patchcore.network.architectures import BACKBONES
+from common.patchcore.network.resnet import resnet
 from common.patchcore.network.weights import expected_shapes, random_state
 from server_app.aggregation import AGGREGATIONS
 
@@ -141,7 +142,7 @@ def test_a_line_in_a_table_of_names_is_all_that_a_new_one_needs(
 
     monkeypatch.setitem(AGGREGATIONS, "last_rows", last_rows)
     monkeypatch.setitem(PARTITIONS, "even", lambda stations, *_: IIDPartitioner(stations))
-    monkeypatch.setitem(BACKBONES, "mine", resnet("resnet34"))
+    monkeypatch.setitem(BACKBONES, "mine", resnet("resnet34", "resnet34.pth", bottleneck=False))
     monkeypatch.setitem(IMAGE_SCORES, "zero", lambda anomaly_map: 0.0)
     done = run(aggregation="last_rows", partition="even", backbone="mine", image_score="zero")
     assert done.error is None

@@ -1,4 +1,4 @@
-"""`FeatureExtractor`: images in, patch features out, by a frozen torchvision trunk."""
+"""`FeatureExtractor`: images in, patch features out, by a frozen network."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ from common.patchcore.exact.device import (
 )
 from common.patchcore.exact.device_proof import trusted
 from common.patchcore.exact.onednn import convolutions
-from common.patchcore.network.architectures import published, stages_up_to
+from common.patchcore.network.architecture import Architecture
+from common.patchcore.network.architectures import find_backbone
 from common.patchcore.network.cpu_trunk import CpuTrunk
 from common.patchcore.network.device_trial import find_difference, trial_image
 from common.patchcore.network.feature_space import FeatureSpace
+from common.patchcore.network.resnet import FAMILY as RESNET
 from common.patchcore.network.weights import Weights, load_weights
 
 #: Counted up whenever a mended trunk gives features of other bits: what is cached is then stale.
@@ -43,12 +45,13 @@ Run = Callable[[torch.Tensor], Iterator[tuple[str, torch.Tensor]]]
 
 
 class FeatureExtractor:
-    """Frozen ResNet, cut after the last layer used, that gives locally averaged patch features.
+    """Frozen network, cut after the last layer used, that gives locally averaged patch features.
 
     Parameters
     ----------
     settings : Settings
-        `backbone`, `layers`, `neighborhood_size`, `image_size`, `precision`, `device`.
+        `backbone`, `layers`, `neighborhood_size`, `feature_norm`, `image_size`, `precision`,
+        `device`.
     weights : Weights
         See `load_weights`.
 
@@ -69,10 +72,12 @@ class FeatureExtractor:
 
     Every layer used is averaged over `neighborhood_size` x `neighborhood_size` patches (stride 1,
     zero padding counted, as the paper's unfold has it), deeper layers are brought to the first
-    layer's grid bilinearly, and all are concatenated.
+    layer's grid bilinearly, and all are concatenated. With `feature_norm` `l2` each patch's numbers
+    are then divided by their Euclidean norm, so that distances depend on the angle alone.
 
-    Batch normalization is folded into the convolutions and the memory order is channels-last; on a
-    CPU the convolutions are fused ones and Winograd's (see `_cpu_trunk`). In float32 the features
+    Batch normalization is folded into the convolutions where the architecture lets it and the
+    memory order is channels-last; on a CPU a ResNet's convolutions are fused ones and Winograd's
+    (see `cpu_trunk`). In float32 the features
     agree with the plain network to about 1e-5 relative, on every device.
 
     With `precision` bfloat16, weights and activations are bfloat16, sums, averages and the features
@@ -97,21 +102,14 @@ class FeatureExtractor:
     """
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
-        self.space = FeatureSpace(
-            backbone=settings.backbone,
-            layers=settings.layer_names,
-            neighborhood_size=settings.neighborhood_size,
-            image_size=settings.image_size,
-            precision=settings.precision,
-            weights=weights.label,
-            weights_sha256=weights.sha256,
-        )
+        architecture = find_backbone(settings.backbone)
+        self.space = _space(architecture, settings, weights)
         self.device = choose_device(settings.device)
         self._dtype = getattr(torch, settings.precision)
-        self._fused = convolutions(self._dtype)
+        self._fused = convolutions(self._dtype) if architecture.family == RESNET else None
         self.left = ""
-        self._stages = _build_trunk(self.space, weights)
-        self.feature_dim = sum(_channels(self._stages[name]) for name in self.space.layers)
+        self._trunk = _build_trunk(architecture, self.space.layers, weights)
+        self.feature_dim = architecture.feature_dim(self.space.layers)
         self._accelerator = accelerator(self.device)
         self._run: Run | None = self._on_cpu() if self._accelerator is None else None
 
@@ -155,10 +153,9 @@ class FeatureExtractor:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """Load the weights that the settings name (`auto` must have been resolved before)."""
-        weights = load_weights(
-            settings.backbone, settings.layer_names, settings.weights, settings.seed
-        )
+        """Load the weights that the settings name (`settle_network` says what `auto` means)."""
+        layers = find_backbone(settings.backbone).used(settings.layers)
+        weights = load_weights(settings.backbone, layers, settings.weights, settings.seed)
         return cls(settings, weights)
 
     def __call__(self, batch: torch.Tensor) -> NDArray[np.float32]:
@@ -196,14 +193,14 @@ class FeatureExtractor:
 
     def _on_cpu(self) -> Run:
         if self._fused is not None:
-            return CpuTrunk(self._stages, self._dtype, self._fused)
-        return functools.partial(self._run_modules, self._stages)
+            return CpuTrunk(self._trunk, self._dtype, self._fused)
+        return functools.partial(self._run_modules, self._trunk)
 
     def _on_device(self, device: torch.device) -> Run:
         """Bring the network onto a device that shows that it computes as the CPU does."""
         if trusted(device) is None:
             raise DeviceFailed(failure(device))
-        run = functools.partial(self._run_modules, copy.deepcopy(self._stages).to(device))
+        run = functools.partial(self._run_modules, copy.deepcopy(self._trunk).to(device))
         wrong = find_difference(
             lambda image: self._features(run, [image.to(device)]),
             lambda image: self._features(self._on_cpu(), [image]),
@@ -224,6 +221,8 @@ class FeatureExtractor:
                 for x in portions
             ]
             features = joined[0] if len(joined) == 1 else torch.cat(joined)
+            if self.space.feature_norm == "l2":
+                features = F.normalize(features, dim=1)
         return _on_host(features.permute(0, 2, 3, 1).contiguous())
 
     def _layers(self, run: Run, x: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -240,15 +239,11 @@ class FeatureExtractor:
                     )
                 yield averaged
 
-    def _run_modules(
-        self, stages: nn.ModuleDict, x: torch.Tensor
-    ) -> Iterator[tuple[str, torch.Tensor]]:
+    def _run_modules(self, trunk: nn.Module, x: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield each stage's name and output by torch's own modules."""
         low_precision = self._dtype == torch.bfloat16
         with torch.autocast(x.device.type, torch.bfloat16, enabled=low_precision):
-            for name, stage in stages.items():
-                x = stage(x)
-                yield name, x
+            yield from trunk(x)
 
 
 @contextmanager
@@ -282,48 +277,49 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _channels(layer: nn.Module) -> int:
-    """Channels that a residual layer puts out: those of its last convolution."""
-    return [module.out_channels for module in layer.modules() if isinstance(module, nn.Conv2d)][-1]
+def _space(architecture: Architecture, settings: Settings, weights: Weights) -> FeatureSpace:
+    layers = architecture.used(settings.layers)
+    return FeatureSpace(
+        backbone=settings.backbone,
+        layers=layers,
+        neighborhood_size=settings.neighborhood_size,
+        image_size=settings.image_size,
+        precision=settings.precision,
+        weights=weights.label,
+        weights_sha256=weights.sha256,
+        feature_norm=settings.feature_norm,
+        family=architecture.family,
+        stride=architecture.strides[layers[0]],
+        multiple=architecture.multiple(layers),
+        normalization=architecture.normalization,
+    )
 
 
-def _build_trunk(space: FeatureSpace, weights: Weights) -> nn.ModuleDict:
-    """Stem and layers up to the last one used, with batch normalization folded in."""
-    stages = stages_up_to(space.backbone, space.layers[-1])
-    trunk, filled = nn.ModuleDict(stages), {}
+def _build_trunk(
+    architecture: Architecture, layers: tuple[str, ...], weights: Weights
+) -> nn.Module:
+    """The network up to the last layer used, with batch normalization folded in where it may be."""
+    trunk, filled = architecture.build(layers), {}
     for name, tensor in trunk.state_dict().items():
-        known = weights.state.get(published(name))
+        known = weights.state.get(architecture.in_file(name))
         filled[name] = torch.zeros(tensor.shape, dtype=tensor.dtype)
         if known is not None:
             filled[name].copy_(known)
     # Not `to_empty`: for that torch imports its symbolic shapes, which takes a second.
     trunk.load_state_dict(filled, assign=True)
     trunk.eval().requires_grad_(False)
-    _fold_batch_norm(trunk)
+    if architecture.folds:
+        _fold_batch_norm(trunk)
     return trunk.to(memory_format=torch.channels_last)
 
 
 def _fold_batch_norm(module: nn.Module) -> None:
-    """Fold every batch normalization into the convolution before it, in place."""
-    children = list(module.named_children())
-    if isinstance(module, nn.Sequential):
-        pairs = [
-            (a, b)
-            for (a, x), (b, y) in pairwise(children)
-            if isinstance(x, nn.Conv2d) and isinstance(y, nn.BatchNorm2d)
-        ]
-    else:
-        names = dict(children)
-        pairs = [
-            (name, name.replace("conv", "bn"))
-            for name in names
-            if name.startswith("conv") and name.replace("conv", "bn") in names
-        ]
-    for conv, norm in pairs:
-        fused = fuse_conv_bn_eval(getattr(module, conv), copy.deepcopy(getattr(module, norm)))
-        setattr(module, conv, fused)
-        setattr(module, norm, nn.Identity())
-    for _, child in module.named_children():
+    """Fold every batch normalization into the convolution right before it, in place."""
+    for (first, conv), (second, norm) in pairwise(list(module.named_children())):
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            setattr(module, first, fuse_conv_bn_eval(conv, copy.deepcopy(norm)))
+            setattr(module, second, nn.Identity())
+    for child in module.children():
         _fold_batch_norm(child)
 
 

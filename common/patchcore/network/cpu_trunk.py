@@ -19,7 +19,7 @@ from torch import nn
 from common.hooks.lookup import find
 from common.hooks.table import CODE_CONTEXT
 from common.patchcore.exact.onednn import Convolutions
-from common.patchcore.network.architectures import STEM
+from common.patchcore.network.architecture import STEM
 
 Step = Callable[[torch.Tensor], torch.Tensor]
 
@@ -48,7 +48,8 @@ class CpuTrunk:
         Of that format.
     """
 
-    def __init__(self, stages: nn.ModuleDict, dtype: torch.dtype, fused: Convolutions) -> None:
+    def __init__(self, stages: nn.Module, dtype: torch.dtype, fused: Convolutions) -> None:
+        assert isinstance(stages, nn.ModuleDict)
         self.dtype = dtype
         first, pool = (stages[STEM].get_submodule(name) for name in ("conv1", "maxpool"))
         self._stages: dict[str, list[Step]] = {STEM: [_Convolution(first, dtype, fused), pool]}

@@ -184,7 +184,7 @@ class FeatureSource:
         return_free_memory()
 
     def _on_cpu(self, inputs: Iterable[ImageInput], want: _Wanted) -> Iterator[Features]:
-        cores, size = torch.get_num_threads(), self.extractor.space.image_size
+        cores, preparation = torch.get_num_threads(), self.extractor.space.preparation
 
         def one(image: ImageInput) -> Features:
             torch.set_num_threads(1)  # holds for the pool's own threads, see FeatureExtractor
@@ -192,7 +192,7 @@ class FeatureSource:
             known = self._known(key, want.view)
             if known is not None:
                 return known
-            return self._compute([image], [key], [image.tensor(size)], want)[0]
+            return self._compute([image], [key], [image.tensor(preparation)], want)[0]
 
         parallel = min(self.workers, max(1, cores))
         with ThreadPoolExecutor(parallel) as pool:
@@ -203,7 +203,7 @@ class FeatureSource:
 
     def _on_gpu(self, inputs: Iterable[ImageInput], want: _Wanted) -> Iterator[Features]:
         """Batch by batch; while one is computed, the images of the next are decoded."""
-        size = self.extractor.space.image_size
+        preparation = self.extractor.space.preparation
         waiting: deque[_Batch] = deque()
         with ThreadPoolExecutor(self.workers) as pool:
             try:
@@ -211,7 +211,7 @@ class FeatureSource:
                     known = [self._known(key, want.view) for key in keys]
                     tensors = []
                     if any(features is None for features in known):
-                        tensors = [pool.submit(image.tensor, size) for image in images]
+                        tensors = [pool.submit(image.tensor, preparation) for image in images]
                     waiting.append(_Batch(images, keys, known, tensors))
                     if len(waiting) > 1:
                         yield from self._finish(waiting.popleft(), want)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from common.data.dataset import AutoVIDataset
 from common.data.images import as_rgb, read_image, read_size, require_file, unreadable
-from common.data.transforms import resized, to_tensor
+from common.data.transforms import Preparation
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class ImageInput:
             array = np.asarray(self._picture())
         return hashlib.sha256(f"{array.shape}{array.dtype}".encode() + array.tobytes()).hexdigest()
 
-    def tensor(self, image_size: int) -> torch.Tensor:
+    def tensor(self, preparation: Preparation) -> torch.Tensor:
         """Return the normalized tensor (3, h, w) that the network sees.
 
-        A tensor is taken as normalized already; it is scaled to `image_size`, never normalized.
+        A tensor is taken as ImageNet-normalized already, whatever the network wants.
         """
         if isinstance(self.source, torch.Tensor):
-            return _scaled(self.source.detach().cpu().float(), image_size)
-        return to_tensor(self._picture(), image_size)
+            return preparation.tensor(self.source.detach().cpu().float())
+        return preparation.picture(self._picture())
 
     def _picture(self) -> Image.Image:
         if isinstance(self.source, Path):
@@ -127,13 +127,3 @@ def _is_picture(image: Any) -> bool:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.size == 0:
         return False
     return image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
-
-
-def _scaled(tensor: torch.Tensor, image_size: int) -> torch.Tensor:
-    size = resized((tensor.shape[-2], tensor.shape[-1]), image_size)
-    if size == tuple(tensor.shape[-2:]):
-        return tensor
-    batch = torch.nn.functional.interpolate(
-        tensor[None], size=size, mode="bilinear", align_corners=False, antialias=True
-    )
-    return batch[0]

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from common.errors import InputError, MissingWeightsError
-from common.patchcore.network.architectures import BACKBONES, published, stages_up_to
+from common.patchcore.network.architectures import find_backbone
 from common.patchcore.network.weight_files import read_tensors
 from common.paths import beside
 
@@ -32,7 +32,7 @@ class Weights:
     Attributes
     ----------
     state : dict of str to tensor
-        torchvision's names, float32.
+        By their names in the published files, float32.
     label : str
         What people call them: `imagenet`, `random (seed 42)` or the file's name.
     sha256 : str
@@ -56,13 +56,13 @@ def load_weights(backbone: str, layers: tuple[str, ...], source: str, seed: int)
     Parameters
     ----------
     backbone : str
-        A name in `BACKBONES`.
+        See `find_backbone`.
     layers : tuple of str
         Layers used; tensors beyond the last of them are neither needed nor read.
     source : {"imagenet", "random"} or path
-        `imagenet`: from torchvision's cache. A path: a torchvision state dict, `.safetensors`, or
-        `.pth` (read with `weights_only=True`), as it is or as a checkpoint keeps it (under
-        `state_dict`, behind `module.`).
+        `imagenet`: as published, from where the backbone's family has them. A path: a state dict
+        with the published names, `.safetensors`, or `.pth` (read with `weights_only=True`), as it
+        is or as a checkpoint keeps it (under `state_dict`, behind `module.`).
     seed : int
         For `random`.
 
@@ -75,18 +75,18 @@ def load_weights(backbone: str, layers: tuple[str, ...], source: str, seed: int)
     InputError
         If the file is missing, unreadable, or not this backbone's.
     ValueError
-        For `auto`, which `resolve_auto` turns into one of the others.
+        For `auto`, which `settle_network` turns into one of the others.
     """
     if source == "auto":
-        raise ValueError("weights 'auto' are resolved by resolve_auto before they are loaded")
+        raise ValueError("weights 'auto' are settled by settle_network before they are loaded")
     expected = expected_shapes(backbone, layers)
     if source == "random":
         state, label = random_state(expected, seed), f"random (seed {seed})"
     elif source == "imagenet":
-        path = imagenet_file(backbone)
-        if not path.is_file():
-            raise MissingWeightsError(missing_imagenet(backbone))
-        state, label = _read(path, backbone, expected), "imagenet"
+        published = published_file(backbone)
+        if published is None:
+            raise MissingWeightsError(missing_published(backbone))
+        state, label = _read(published, backbone, expected), "imagenet"
     else:
         path = Path(source).expanduser()
         if not path.is_file():
@@ -104,42 +104,18 @@ def random_seed(label: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def resolve_auto(backbone: str, synthetic: bool) -> tuple[str, str | None]:
-    """What `weights = "auto"` means here and now, without a download.
-
-    Returns
-    -------
-    (source, notice)
-        `imagenet` if its file is in torchvision's cache, else `random` on synthetic data only.
-
-    Raises
-    ------
-    InputError
-        On real data without ImageNet weights: random ones must be asked for by name.
-    """
-    if imagenet_file(backbone).is_file():
-        return "imagenet", None
-    if synthetic:
-        return "random", (
-            f"no ImageNet weights for {backbone} on this machine: seeded RANDOM weights are used, "
-            "on synthetic data only; the figures say nothing about PatchCore's quality"
-        )
-    raise MissingWeightsError(missing_imagenet(backbone))
+def published_file(backbone: str) -> Path | None:
+    """Place of the published weights on this machine; None if they are not there."""
+    path = find_backbone(backbone).weights.path()
+    return path if path is not None and path.is_file() else None
 
 
-def missing_imagenet(backbone: str) -> str:
+def missing_published(backbone: str) -> str:
     """Say which file to put where."""
-    path = imagenet_file(backbone)
     return (
-        f"no ImageNet weights for {backbone}: put torchvision's file {path.name} at {path}, or "
-        "name a local file with weights=PATH (weights=random only tries the plumbing)"
+        f"no ImageNet weights for {backbone}: {find_backbone(backbone).weights.advice()}, or name "
+        "a local file with weights=PATH (weights=random only tries the plumbing)"
     )
-
-
-def imagenet_file(backbone: str) -> Path:
-    """Place of the published weights in torchvision's cache."""
-    url = BACKBONES[backbone].weights_url()
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
 
 
 def fetch_imagenet(backbone: str, deadline: float) -> bool:
@@ -156,11 +132,14 @@ def fetch_imagenet(backbone: str, deadline: float) -> bool:
     bool
         True if the file is there now, whole: its name carries the start of its sha256.
     """
-    path, until = imagenet_file(backbone), time.monotonic() + deadline
-    if path.is_file():
+    weights, until = find_backbone(backbone).weights, time.monotonic() + deadline
+    path, url = weights.path(), weights.url
+    if published_file(backbone) is not None:
         return True
+    if path is None or not url:
+        return False
     partial = beside(path, f".{os.getpid()}.partial")
-    url, digest = BACKBONES[backbone].weights_url(), hashlib.sha256()
+    digest = hashlib.sha256()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         timeout = min(_STALL_SECONDS, deadline)
@@ -185,16 +164,16 @@ def fetch_imagenet(backbone: str, deadline: float) -> bool:
 
 def expected_shapes(backbone: str, layers: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all tensors up to the last layer used, in the network's order."""
+    architecture = find_backbone(backbone)
     return {
-        published(f"{stage}.{name}"): tuple(tensor.shape)
-        for stage, module in stages_up_to(backbone, layers[-1]).items()
-        for name, tensor in module.state_dict().items()
+        architecture.in_file(name): tuple(tensor.shape)
+        for name, tensor in architecture.build(layers).state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
 
 
 def random_state(shapes: dict[str, tuple[int, ...]], seed: int) -> State:
-    """He-normal convolutions and identity batch normalization.
+    """He-normal convolutions and identity normalization.
 
     Drawn by numpy, whose streams are the same on every machine, so that stations with the same
     seed have the same feature space.
@@ -206,24 +185,34 @@ def random_state(shapes: dict[str, tuple[int, ...]], seed: int) -> State:
     rng = np.random.default_rng(seed)
     state: State = {}
     for name, shape in shapes.items():
-        if len(shape) == 4:
-            scale = np.float32(np.sqrt(2.0 / (shape[0] * shape[2] * shape[3])))
-            values = rng.standard_normal(shape, dtype=np.float32) * scale
+        if len(shape) >= 2:
+            values = rng.standard_normal(shape, dtype=np.float32) * np.float32(_scale(shape))
         else:
-            one = name.endswith(("running_var", "weight"))
+            one = name.endswith(("running_var", "weight", "gamma"))
             values = np.full(shape, float(one), dtype=np.float32)
         state[name] = torch.from_numpy(values)
     return state
 
 
+def _scale(shape: tuple[int, ...]) -> float:
+    """Standard deviation that keeps the size of what passes through a tensor of that shape."""
+    if len(shape) == 4:
+        # Of a convolution within each channel alone, one channel sees each output.
+        seen_by = 1 if shape[1] == 1 else shape[0]
+        return float(np.sqrt(2.0 / (seen_by * shape[2] * shape[3])))
+    if len(shape) == 2:
+        return float(np.sqrt(1.0 / shape[1]))
+    return 0.02  # positions and tokens, as transformers draw them
+
+
 def _read(path: Path, backbone: str, expected: dict[str, tuple[int, ...]]) -> State:
     loaded = read_tensors(path, expected)
     # A deeper network's file holds all that a shallower one needs (ResNet-34 and 18), and more.
-    architecture = BACKBONES[backbone]
-    known = expected_shapes(backbone, architecture.layers)
+    architecture = find_backbone(backbone)
+    known = expected_shapes(backbone, tuple(architecture.channels))
     for name in loaded:
-        stage, counter = str(name).partition(".")[0], str(name).endswith("num_batches_tracked")
-        if stage in architecture.layers and name not in known and not counter:
+        counter = str(name).endswith("num_batches_tracked")
+        if name not in known and not counter and architecture.of_another(str(name)):
             raise InputError(
                 f"{path}: tensor {name!r} is none of {backbone}'s; is it another backbone's file?"
             )

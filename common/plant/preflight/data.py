@@ -16,7 +16,6 @@ from common.data.holdout import split_holdout
 from common.data.images import read_size, verify_images
 from common.data.layout import DataIndex, index_data
 from common.data.remarks import image_remarks
-from common.data.transforms import resized
 from common.errors import InputError
 from common.plant.preflight.findings import Preflight
 from common.plant.station.station_file import StationFile
@@ -179,7 +178,7 @@ def check_weights(
     """
     from common.patchcore import FeatureExtractor
     from common.patchcore.network.backbone import choose_device
-    from common.patchcore.network.weights import resolve_auto
+    from common.patchcore.network.choice import settle_network
 
     place = Path(settings.weights) if Path(settings.weights).is_absolute() else file.path
     try:
@@ -188,9 +187,7 @@ def check_weights(
         report.add(_DEVICE, file.path, str(error))
         settings = settings.with_(device="cpu")
     try:
-        if settings.weights == "auto":
-            source, _ = resolve_auto(settings.backbone, synthetic)
-            settings = settings.with_(weights=source)
+        settings, _ = settle_network(settings, may_fall_back=False)
         extractor = FeatureExtractor.from_settings(settings)
     except InputError as error:
         report.add(_WEIGHTS, place, str(error))
@@ -217,7 +214,7 @@ def weigh(holding: Holding, extractor: FeatureExtractor, settings: Settings) -> 
     patches = {
         path: math.prod(extractor.space.patch_grid(size)) for path, size in holding.sizes.items()
     }
-    seen = (resized(size, settings.image_size) for size in holding.sizes.values())
+    seen = (extractor.space.preparation.seen(size) for size in holding.sizes.values())
     return Load(
         images=len(patches),
         largest=max(math.prod(size) for size in seen),

@@ -73,7 +73,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def weights() -> Weights:
-    return load_weights(SMALL.backbone, SMALL.layer_names, SMALL.weights, SMALL.seed)
+    return load_weights(SMALL.backbone, ("layer2", "layer3"), SMALL.weights, SMALL.seed)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -15,6 +15,7 @@ from PIL import Image
 
 from common.config import Settings
 from common.data.layout import index_data
+from common.data.transforms import Preparation
 from common.errors import InputError
 from common.evaluation import ExactEvaluation
 from common.evaluation.judge import judge
@@ -100,7 +101,7 @@ def test_predictions_are_distances_from_the_bank(
     fitted: PatchCore, pictures: list[Path], extractor: FeatureExtractor
 ) -> None:
     (found,) = fitted.predict([pictures[5]])
-    features = extractor(ImageInput(pictures[5]).tensor(0)[None])[0].reshape(-1, 384)
+    features = extractor(ImageInput(pictures[5]).tensor(Preparation())[None])[0].reshape(-1, 384)
     distances, _ = MemoryBank(fitted.banks["shared"].astype(np.float32)).nearest(features)
     assert found.anomaly_map.dtype == np.float32
     assert found.score == found.anomaly_map.max()
@@ -115,7 +116,7 @@ def test_a_path_a_picture_an_array_and_a_tensor_are_judged_alike(
     predictions = fitted.predict([path, str(path), image, np.asarray(image)])
     assert all(same([p], predictions[:1]) for p in predictions)
     assert predictions[0].anomaly_map.shape == (33, 47)
-    tensor = ImageInput(path).tensor(0)
+    tensor = ImageInput(path).tensor(Preparation())
     assert same([fitted.predict_single(tensor)], predictions[:1])
     assert same(fitted.predict(torch.stack([tensor, tensor])[None, 0]), predictions[:1])
 

@@ -14,12 +14,10 @@ from common.patchcore import PatchCore
 from common.patchcore.image_score import IMAGE_SCORES, find_image_score
 from common.patchcore.names import check_names
 from common.patchcore.network.architectures import BACKBONES
-from common.patchcore.network.weights import expected_shapes
 from server_app.aggregation import AGGREGATIONS
 
 TABLES: list[tuple[str, dict[str, Any]]] = [
     ("partition", PARTITIONS),
-    ("backbone", BACKBONES),
     ("aggregation", AGGREGATIONS),
 ]
 
@@ -46,12 +44,33 @@ def test_image_scores_are_names_or_percentiles(monkeypatch: pytest.MonkeyPatch) 
         check_names(Settings(image_score="median"))
 
 
-def test_every_backbone_makes_its_layers() -> None:
-    for name, architecture in BACKBONES.items():
-        shapes = expected_shapes(name, architecture.layers)
-        assert shapes["conv1.weight"] == (64, 3, 7, 7)
-        assert {key.split(".")[0] for key in shapes} == {"conv1", "bn1", *architecture.layers}
-        assert architecture.weights_url().startswith("https://")
+def test_backbones_are_those_of_the_table_auto_and_timms() -> None:
+    for name in ("auto", *BACKBONES):
+        settings = Settings(backbone=name)
+        assert check_names(settings) is settings
+    with pytest.raises(InputError) as refused:
+        check_names(Settings(backbone="unheard-of"))
+    assert str(refused.value) == (
+        f"setting backbone: found 'unheard-of', expected one of auto, {', '.join(BACKBONES)}, or "
+        "timm/NAME of a network of timm"
+    )
+
+
+def test_layers_are_the_backbones() -> None:
+    lite = Settings(backbone="efficientnet_lite0", layers=" stage3 , stage5,")
+    assert check_names(lite) is lite
+    # With no backbone chosen, named layers are the default one's.
+    check_names(Settings(layers="layer2"))
+    for backbone, layers in (
+        ("auto", "stage3"),
+        ("efficientnet_lite0", "layer2"),
+        ("resnet18", "layer3,layer2"),
+        ("resnet18", "layer2,layer2"),
+        ("resnet18", ","),
+        ("resnet18", "auto,layer2"),
+    ):
+        with pytest.raises(InputError, match="setting layers: found .* from shallow to deep"):
+            check_names(Settings(backbone=backbone, layers=layers))
 
 
 def test_a_model_is_not_made_of_a_name_that_nothing_is_known_by() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from common.config import Settings
+from common.data.transforms import Preparation
 from common.patchcore import coreset
 from common.patchcore.coreset import select_coreset
 from common.patchcore.exact.kcenter import Selection
@@ -24,7 +25,9 @@ def test_real_features_give_the_rows_of_the_float64_loop(test_data: Path) -> Non
     settings = Settings(backbone="resnet18", weights=str(weights[0]), image_size=256, device="cpu")
     extractor = FeatureExtractor.from_settings(settings)
     paths = sorted((test_data / "parts").glob("*/train/good/*.png"))[:7]
-    blocks = [extractor(torch.stack([image.tensor(256)])) for image in as_inputs(paths)]
+    blocks = [
+        extractor(torch.stack([image.tensor(Preparation(256))])) for image in as_inputs(paths)
+    ]
     features = np.concatenate([block.reshape(-1, block.shape[-1]) for block in blocks])
 
     rows = project(features[:-1024], random_projection(features.shape[1], 64, seed=0))

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from common.config import Settings
 from common.errors import InputError
+from common.patchcore.network.architectures import find_backbone
 from common.patchcore.network.backbone import FeatureExtractor, choose_device, full_precision
 from common.patchcore.network.weights import State, Weights, _digest
 
@@ -32,7 +33,7 @@ def plain_features(state: State, settings: Settings, batch: torch.Tensor) -> np.
     model.load_state_dict(state)
     model.eval()
     outputs: list[torch.Tensor] = []
-    for name in settings.layer_names:
+    for name in find_backbone(settings.backbone).used(settings.layers):
         getattr(model, name).register_forward_hook(lambda m, i, output: outputs.append(output))
     with torch.no_grad():
         model(batch)

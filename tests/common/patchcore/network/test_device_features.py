@@ -12,6 +12,7 @@ import torch
 from played_device import CRASH, PLAYED, Calls, lie, play
 
 from common.config import Settings
+from common.data.transforms import Preparation
 from common.patchcore import PatchCore
 from common.patchcore.exact.device import take_notices
 from common.patchcore.local_bank import Distances, build_local_bank
@@ -206,5 +207,5 @@ def test_a_gpu_s_features_pass_the_trial(
     monkeypatch.setattr(backbone, "choose_device", lambda name: torch.device("cuda:0"))
     chosen = Settings(backbone=name, weights="random", precision=precision)
     network = FeatureExtractor.from_settings(chosen)
-    network(ImageInput(pictures[0]).tensor(0)[None])
+    network(ImageInput(pictures[0]).tensor(Preparation())[None])
     assert (network.computed_by, network.left) == ("cuda:0", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import fields, replace
 from functools import cache
@@ -13,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.config import Settings
+from common.data.normalization import HALF, IMAGENET
 from common.data.transforms import resized
 from common.errors import InputError
 from common.patchcore.network.backbone import FeatureExtractor
@@ -60,6 +62,10 @@ def test_the_grid_follows_the_size_that_the_network_sees(
     )
 
 
+FIRST_FACTS = (
+    *("backbone", "layers", "neighborhood_size", "image_size", "precision"),
+    *("weights", "weights_sha256"),
+)
 CHANGES: dict[str, Any] = {
     "backbone": "resnet34",
     "layers": ("layer2",),
@@ -67,11 +73,18 @@ CHANGES: dict[str, Any] = {
     "image_size": 0,
     "precision": "bfloat16",
     "weights_sha256": "cd34",
+    "feature_norm": "l2",
+    "family": "efficientnet_lite",
+    "multiple": 14,
+    "normalization": HALF,
 }
 
 
 def test_the_fingerprint_changes_with_every_fact_but_the_name_of_the_weights() -> None:
-    assert set(CHANGES) | {"weights"} == {field.name for field in fields(FeatureSpace)}
+    # A ResNet's stride follows from its layers, and with another family it is a fact of its own.
+    assert set(CHANGES) | {"weights", "stride"} == {field.name for field in fields(FeatureSpace)}
+    other = replace(SPACE, family="timm")
+    assert replace(other, stride=16).fingerprint != other.fingerprint
     changed = [replace(SPACE, **{key: value}).fingerprint for key, value in CHANGES.items()]
     assert len({SPACE.fingerprint, *changed}) == 1 + len(CHANGES)
     assert replace(SPACE, weights="local.pth").fingerprint == SPACE.fingerprint
@@ -106,3 +119,20 @@ def test_a_space_in_one_line() -> None:
         f"[{SPACE.fingerprint[:12]}]"
     )
     assert "own image size" in replace(SPACE, image_size=0).describe()
+
+
+def test_a_space_of_the_first_version_keeps_its_fingerprint() -> None:
+    known = "facts of the first version: no family, no stride, no multiple, no normalization"
+    facts = {name: SPACE.to_json()[name] for name in FIRST_FACTS}
+    told = {**{k: v for k, v in facts.items() if k != "weights"}, "normalization": [*IMAGENET]}
+    written = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    assert FeatureSpace.from_json({**facts, "fingerprint": written}) == SPACE, known
+
+
+@given(st.tuples(st.integers(1, 500), st.integers(1, 500)), st.sampled_from([1, 14, 16, 32]))
+def test_sides_become_the_nearest_multiple(size: tuple[int, int], multiple: int) -> None:
+    seen = replace(SPACE, image_size=0, multiple=multiple).preparation.seen(size)
+    for side, found in zip(size, seen, strict=True):
+        candidates = range(multiple, 600, multiple)
+        assert abs(found - side) == min(abs(other - side) for other in candidates)
+        assert found % multiple == 0

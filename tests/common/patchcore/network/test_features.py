@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from common.config import Settings
+from common.data.transforms import Preparation
 from common.errors import InputError
 from common.patchcore.network.backbone import FeatureExtractor
 from common.patchcore.network.feature_cache import FeatureCache
@@ -34,7 +35,7 @@ class Counting(FeatureExtractor):
 
 @pytest.fixture
 def counting(small: Settings) -> Counting:
-    weights = load_weights("resnet18", small.layer_names, "random", small.seed)
+    weights = load_weights("resnet18", ("layer2", "layer3"), "random", small.seed)
     network = Counting(small, weights)
     network.images = 0  # after the probe of the feature dimension
     return network
@@ -62,7 +63,7 @@ def test_features_are_the_extractors_and_in_order(
     for path, features in zip(pictures, wanted, strict=True):
         image = ImageInput(path)
         assert features.shape == (*extractor.space.patch_grid(image.file_size), 384)
-        alone = extractor(image.tensor(0)[None])[0]
+        alone = extractor(image.tensor(Preparation())[None])[0]
         np.testing.assert_allclose(features, alone, rtol=1e-4, atol=1e-4)
 
 

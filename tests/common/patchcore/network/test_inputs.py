@@ -12,7 +12,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from common.data import AutoVIDataset, CategoryTransformDataset, create_dataloaders, get_transforms
-from common.data.transforms import to_tensor
+from common.data.transforms import Preparation, to_tensor
 from common.errors import InputError
 from common.patchcore.network.inputs import ImageInput, as_inputs
 
@@ -26,19 +26,21 @@ def test_a_path_a_picture_and_an_array_are_the_same_image(pictures: list[Path]) 
     inputs = list(as_inputs([path, str(path), Image.open(path), array(path)]))
     assert [image.file_size for image in inputs] == [(33, 47)] * 4
     for image in inputs:
-        torch.testing.assert_close(image.tensor(0), to_tensor(Image.open(path)), rtol=0, atol=0)
-        assert image.tensor(32).shape == (3, 32, 46)
+        torch.testing.assert_close(
+            image.tensor(Preparation()), to_tensor(Image.open(path)), rtol=0, atol=0
+        )
+        assert image.tensor(Preparation(32)).shape == (3, 32, 46)
 
 
 def test_normalized_tensors_are_never_normalized_again(pictures: list[Path]) -> None:
     tensor = get_transforms()(Image.open(pictures[0]))
     (image,) = as_inputs([tensor])
     assert image.file_size == (40, 56)
-    assert torch.equal(image.tensor(0), tensor)
-    assert image.tensor(80).shape == (3, 80, 112)
+    assert torch.equal(image.tensor(Preparation()), tensor)
+    assert image.tensor(Preparation(80)).shape == (3, 80, 112)
     batch = torch.stack([tensor, tensor + 1]).requires_grad_()
     both = list(as_inputs([batch]))
-    assert torch.equal(both[1].tensor(0), tensor + 1)
+    assert torch.equal(both[1].tensor(Preparation()), tensor + 1)
     assert both[1].content_key() != both[0].content_key() == image.content_key()
 
 
@@ -47,16 +49,17 @@ def test_data_sets_and_loaders(tiny_data: Path) -> None:
     wanted = [sample.path for sample in plain.samples]
     # The plain data set gives its paths: nothing is decoded before its turn.
     assert [image.source for image in as_inputs(plain)] == wanted
-    tensors = [image.tensor(0) for image in as_inputs(plain)]
+    tensors = [image.tensor(Preparation()) for image in as_inputs(plain)]
     data = CategoryTransformDataset(plain, image_size=32)
-    scaled = [image.tensor(32) for image in as_inputs(plain)]
+    scaled = [image.tensor(Preparation(32)) for image in as_inputs(plain)]
     loader = create_dataloaders(data, {0: range(4)}, batch_size=3)[0]
     for source in (data, loader):
-        found = [image.tensor(32) for image in as_inputs(source)]
+        found = [image.tensor(Preparation(32)) for image in as_inputs(source)]
         assert all(torch.equal(a, b) for a, b in zip(found, scaled, strict=True))
     transformed = AutoVIDataset(tiny_data, ["pipe_clip"], "train", get_transforms())
     assert all(
-        torch.equal(a.tensor(0), b) for a, b in zip(as_inputs(transformed), tensors, strict=True)
+        torch.equal(a.tensor(Preparation()), b)
+        for a, b in zip(as_inputs(transformed), tensors, strict=True)
     )
     assert len(list(as_inputs(DataLoader(transformed, batch_size=2)))) == 4
 
@@ -88,13 +91,13 @@ def test_keys_are_of_the_content(tmp_path: Path, pictures: list[Path]) -> None:
 def test_modes_of_pictures_and_arrays(pictures: list[Path]) -> None:
     rgb = array(pictures[0])
     grey = rgb[..., 0]
-    wanted = ImageInput(np.repeat(grey[..., None], 3, axis=2)).tensor(0)
+    wanted = ImageInput(np.repeat(grey[..., None], 3, axis=2)).tensor(Preparation())
     deep = Image.fromarray(grey.astype(np.uint16) * 257)
     for image in as_inputs([grey, Image.fromarray(grey), deep]):
-        assert torch.equal(image.tensor(0), wanted)
+        assert torch.equal(image.tensor(Preparation()), wanted)
     rgba = np.concatenate([rgb, grey[..., None]], axis=2)
     for image in as_inputs([rgba, Image.fromarray(rgba)]):
-        assert torch.equal(image.tensor(0), ImageInput(rgb).tensor(0))
+        assert torch.equal(image.tensor(Preparation()), ImageInput(rgb).tensor(Preparation()))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +128,7 @@ def test_a_single_path_is_not_a_list_of_letters(pictures: list[Path]) -> None:
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     image = ImageInput(tmp_path / "absent.png")
-    for ask in (image.content_key, lambda: image.tensor(0), lambda: image.file_size):
+    for ask in (image.content_key, lambda: image.tensor(Preparation()), lambda: image.file_size):
         with pytest.raises(InputError, match=r"absent\.png: found no such file"):
             ask()
 

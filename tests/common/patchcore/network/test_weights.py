@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -16,18 +17,19 @@ import torchvision
 from safetensors.torch import save_file
 from users import another_user
 
+from common.config import Settings
 from common.errors import InputError
 from common.patchcore.network import weights as module
-from common.patchcore.network.architectures import BACKBONES, Architecture
+from common.patchcore.network.architectures import BACKBONES, DEFAULT, FALLBACK
+from common.patchcore.network.choice import settle_network
 from common.patchcore.network.weights import (
     State,
     expected_shapes,
     fetch_imagenet,
-    imagenet_file,
     load_weights,
-    missing_imagenet,
+    missing_published,
+    published_file,
     random_seed,
-    resolve_auto,
 )
 
 LAYERS = ("layer2", "layer3")
@@ -35,8 +37,12 @@ LAYERS = ("layer2", "layer3")
 
 def publish(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """Let the weights of ResNet-18 lie somewhere else."""
-    stages = BACKBONES["resnet18"].stages
-    monkeypatch.setitem(BACKBONES, "resnet18", Architecture(stages, lambda: url))
+    own = BACKBONES["resnet18"]
+    file = Path(url).name
+    weights = replace(
+        own.weights, path=lambda: Path(torch.hub.get_dir()) / "checkpoints" / file, url=url
+    )
+    monkeypatch.setitem(BACKBONES, "resnet18", replace(own, weights=weights))
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +240,7 @@ def test_a_broken_safetensors_file_and_a_missing_one(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", [name for name in BACKBONES if "resnet" in name])
 def test_random_weights_are_a_function_of_the_seed(backbone: str) -> None:
     once, twice, other = (load_weights(backbone, LAYERS, "random", seed) for seed in (1, 1, 2))
     assert once.sha256 == twice.sha256 != other.sha256
@@ -260,27 +266,64 @@ def test_labels_of_random_weights() -> None:
         assert not module.Weights({}, label, "").random
 
 
-def test_auto_means_imagenet_if_it_is_there_and_random_on_drawings_only(
-    hub: Path, full: State
-) -> None:
-    source, notice = resolve_auto("resnet18", synthetic=True)
-    assert source == "random"
-    assert "RANDOM" in (notice or "")
-    with pytest.raises(InputError) as caught:
-        resolve_auto("resnet18", synthetic=False)
-    assert str(hub / "checkpoints" / "resnet18-f37072fd.pth") in str(caught.value)
-    assert str(caught.value) == missing_imagenet("resnet18")
+def test_published_places_are_torchvisions(hub: Path) -> None:
+    for name, architecture in BACKBONES.items():
+        if architecture.family == "resnet":
+            published = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
+            assert architecture.weights.url == published
+            assert architecture.weights.path() == hub / "checkpoints" / Path(published).name
+
+
+def test_auto_weights_are_the_published_ones_or_an_error(hub: Path, full: State) -> None:
+    chosen = Settings(backbone="resnet18")
+    for may_fall_back in (True, False):
+        with pytest.raises(InputError) as caught:
+            settle_network(chosen, may_fall_back=may_fall_back)
+        assert str(hub / "checkpoints" / "resnet18-f37072fd.pth") in str(caught.value)
+        assert str(caught.value) == missing_published("resnet18")
     with pytest.raises(InputError, match=r"resnet18-f37072fd\.pth"):
         load_weights("resnet18", LAYERS, "imagenet", 0)
 
-    file = imagenet_file("resnet18")
+    file = BACKBONES["resnet18"].weights.path()
+    assert file is not None
+    assert published_file("resnet18") is None
     file.parent.mkdir(parents=True)
     torch.save(full, file)
-    assert resolve_auto("resnet18", synthetic=True) == ("imagenet", None)
-    assert resolve_auto("resnet18", synthetic=False) == ("imagenet", None)
+    assert published_file("resnet18") == file
+    settled, notice = settle_network(chosen, may_fall_back=False)
+    assert (settled.weights, settled.layers, notice) == ("imagenet", "layer2,layer3", None)
     assert load_weights("resnet18", LAYERS, "imagenet", 0).label == "imagenet"
-    with pytest.raises(ValueError, match="resolve_auto"):
+    with pytest.raises(ValueError, match="settle_network"):
         load_weights("resnet18", LAYERS, "auto", 0)
+
+
+def test_where_nobody_chose_a_small_real_network_takes_the_place(hub: Path) -> None:
+    settled, notice = settle_network(Settings(), may_fall_back=True)
+    assert (settled.backbone, settled.weights) == (FALLBACK, "imagenet")
+    assert settled.layers == "stage3,stage5"
+    assert notice is not None
+    assert DEFAULT in notice
+    assert FALLBACK in notice
+    # One plant has one network: nothing takes its place there.
+    with pytest.raises(InputError, match=DEFAULT):
+        settle_network(Settings(), may_fall_back=False)
+    # Whoever named layers or weights meant the network that has them.
+    for chosen in (Settings(layers="layer2"), Settings(weights="imagenet")):
+        assert chosen.backbone == "auto"
+    with pytest.raises(InputError, match=DEFAULT):
+        settle_network(Settings(layers="layer2"), may_fall_back=True)
+    named, notice = settle_network(Settings(weights="random"), may_fall_back=True)
+    assert (named.backbone, named.weights, notice) == (DEFAULT, "random", None)
+
+
+def test_the_default_is_taken_where_its_weights_are(hub: Path) -> None:
+    file = BACKBONES[DEFAULT].weights.path()
+    assert file is not None
+    file.parent.mkdir(parents=True)
+    file.touch()
+    for may_fall_back in (True, False):
+        settled, notice = settle_network(Settings(), may_fall_back=may_fall_back)
+        assert (settled.backbone, settled.weights, notice) == (DEFAULT, "imagenet", None)
 
 
 CONTENT = b"weights" * 100

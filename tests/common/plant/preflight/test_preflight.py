@@ -18,7 +18,7 @@ from client_app.work import survey
 from common.check import CheckOptions
 from common.cli.main import run
 from common.config import Settings
-from common.patchcore.network.weights import imagenet_file
+from common.patchcore.network.architectures import find_backbone
 from common.plant.keys.making import Wanted, make_keys
 from common.plant.preflight.data import Load, check_data, check_weights
 from common.plant.preflight.findings import Preflight, gigabytes
@@ -140,11 +140,12 @@ def test_missing_weights_are_told_with_their_place(
         report = empty(tmp_path)
         assert check_weights(file, SMALL.with_(weights=source), False, report) is None
         assert kinds(report) == ["weights"]
-        assert f"at {imagenet_file('resnet18')}" in report.findings[0].found
+        assert f"at {find_backbone('resnet18').weights.path()}" in report.findings[0].found
         assert str(tmp_path / "torch") in report.findings[0].found
+    # Not even for drawings do random weights take their place.
     report = empty(tmp_path)
-    assert check_weights(file, SMALL, True, report) is not None
-    assert kinds(report) == ["random-weights"]
+    assert check_weights(file, SMALL, True, report) is None
+    assert kinds(report) == ["weights"]
 
 
 def test_weight_files_that_are_not_the_backbones(tmp_path: Path) -> None:
