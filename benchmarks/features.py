@@ -31,10 +31,14 @@ from torch.nn import functional as F
 from benchmarks._bench import Peer, finish, machine, pretrained
 from common.config import Settings
 from common.patchcore.memory_bank import MemoryBank
+from common.patchcore.network.architectures import DEFAULT as BACKBONE
+from common.patchcore.network.architectures import find_backbone
 from common.patchcore.network.backbone import FeatureExtractor
 from common.patchcore.network.weights import load_weights
 
 Features = Callable[[torch.Tensor], NDArray[np.float32]]
+
+LAYERS = find_backbone(BACKBONE).default_layers
 
 
 def join(shallow: torch.Tensor, deep: torch.Tensor) -> NDArray[np.float32]:
@@ -97,7 +101,7 @@ def ratio(slow: list[float], fast: list[float]) -> float:
 
 def compare_features(size: int, repeats: int) -> dict[str, Any]:
     """Time the networks and compare what they give."""
-    settings = Settings(weights="random", device="cpu")
+    settings = Settings(backbone=BACKBONE, weights="random", device="cpu")
     ways = peers(settings)
     for precision in ("float32", "bfloat16"):
         chosen = settings.with_(precision=precision)
@@ -125,7 +129,7 @@ def compare_features(size: int, repeats: int) -> dict[str, Any]:
 
 def compare_images(size: int, bank_size: int, peer: Peer, repeats: int) -> dict[str, Any]:
     """One image end to end on both sides."""
-    settings = Settings(weights="random", device="cpu")
+    settings = Settings(backbone=BACKBONE, weights="random", device="cpu")
     network, extractor = peers(settings)["cut network"], FeatureExtractor.from_settings(settings)
     image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
     kind, (rows, queries) = pretrained(bank_size, 20 if bank_size > 5000 else 4)

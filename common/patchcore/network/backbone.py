@@ -30,6 +30,7 @@ from common.patchcore.exact.device_proof import trusted
 from common.patchcore.exact.onednn import convolutions
 from common.patchcore.network.architecture import Architecture
 from common.patchcore.network.architectures import find_backbone
+from common.patchcore.network.choice import settle_network
 from common.patchcore.network.cpu_trunk import CpuTrunk
 from common.patchcore.network.device_trial import find_difference, trial_image
 from common.patchcore.network.feature_space import FeatureSpace
@@ -153,7 +154,8 @@ class FeatureExtractor:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """Load the weights that the settings name (`settle_network` says what `auto` means)."""
+        """Load the weights that the settings name; `settle_network` says what `auto` means."""
+        settings, _ = settle_network(settings, may_fall_back=True)
         layers = find_backbone(settings.backbone).used(settings.layers)
         weights = load_weights(settings.backbone, layers, settings.weights, settings.seed)
         return cls(settings, weights)

@@ -69,7 +69,7 @@ def test_layers_are_the_backbones() -> None:
         ("resnet18", ","),
         ("resnet18", "auto,layer2"),
     ):
-        with pytest.raises(InputError, match="setting layers: found .* from shallow to deep"):
+        with pytest.raises(InputError, match=r"setting layers: found .* from shallow to deep"):
             check_names(Settings(backbone=backbone, layers=layers))
 
 
