@@ -105,7 +105,9 @@ def fetch_category(
         _sync(root)
     if not source.folder:
         packed.unlink()
-    return Fetched(archive.category, content, tuple(str(fault.error) for fault in scan.faults))
+    # Found where it was unpacked, told of where it lies now.
+    faults = tuple(str(one.error).replace(f"{building}/", f"{root}/") for one in scan.faults)
+    return Fetched(archive.category, content, faults)
 
 
 @contextlib.contextmanager

@@ -80,6 +80,8 @@ def download(
             os.replace(partial, to)
         finally:
             with contextlib.suppress(OSError):
+                file.flush()
+            with contextlib.suppress(OSError):
                 if partial.stat().st_size == 0:
                     partial.unlink()
     return to

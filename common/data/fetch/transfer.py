@@ -227,8 +227,7 @@ class Transfer:
             raise StoppedError
         if time.monotonic() > self.until:
             raise DownloadError(
-                f"{shown_url(self.url)}: not done after {self.patience.total:,.0f} s; "
-                f"{self._next()}"
+                f"{shown_url(self.url)}: not done after {self.patience.total:g} s; {self._next()}"
             )
 
     def _rest(self, seconds: float) -> None:

@@ -70,12 +70,14 @@ def size_text(count: int) -> str:
     Examples
     --------
     >>> from common.data.fetch.trouble import size_text
-    >>> size_text(3_969_016_527), size_text(249_059_163), size_text(12)
-    ('3.97 GB', '249.1 MB', '12 bytes')
+    >>> size_text(3_969_016_527), size_text(249_059_163), size_text(12_000), size_text(12)
+    ('3.97 GB', '249.1 MB', '12.0 kB', '12 bytes')
     """
     if count >= 10**9:
         return f"{count / 10**9:.2f} GB"
-    return f"{count / 10**6:.1f} MB" if count >= 10**5 else f"{count:,} bytes"
+    if count >= 10**6:
+        return f"{count / 10**6:.1f} MB"
+    return f"{count / 10**3:.1f} kB" if count >= 10**3 else f"{count} bytes"
 
 
 @contextlib.contextmanager
