@@ -13,7 +13,7 @@ import pytest
 from common.data.fetch.autovi import Archive
 from common.data.fetch.transfer import Patience
 
-QUICK = Patience(stall=0.5, total=30.0, tries=3, pause=0.01)
+QUICK = Patience(stall=10.0, total=30.0, tries=3, pause=0.01)
 
 
 def zip_of(entries: Iterable[tuple[str | zipfile.ZipInfo, bytes]]) -> bytes:

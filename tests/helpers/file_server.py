@@ -68,6 +68,10 @@ def file_server(**told: object) -> Iterator[FileServer]:
         def log_message(self, *words: object) -> None:
             pass
 
+        def end_headers(self) -> None:
+            self.send_header("Connection", "close")
+            super().end_headers()
+
         def do_GET(self) -> None:
             asked = self.headers.get("Range", "")
             served.asked.append((self.path, asked))

@@ -13,7 +13,7 @@ from common.data.fetch.download import download
 from common.data.fetch.transfer import Patience, Progress
 from common.data.fetch.trouble import shown_url
 from common.data.fetch.verify import wrong_content
-from common.errors import InputError, RunError
+from common.errors import InputError
 from common.paths import given_path
 from common.system.files import replacing
 
@@ -88,11 +88,11 @@ def require_content(
 
     Raises
     ------
-    RunError
+    InputError
         If it is another.
     """
     if found := wrong_content(path, sha256, size, progress, stop):
-        raise RunError(f"{path}: {found}; copy it once more, or fetch it without --from")
+        raise InputError(f"{path}: {found}; copy it once more, or fetch it without --from")
 
 
 def bring(

@@ -219,10 +219,10 @@ def test_from_a_folder(
     clip.write_bytes(zips["pipe_clip.zip"][:-1])
     size = len(zips["pipe_clip.zip"])
     only = ("--category", "pipe_clip")
-    line = fails(capsys, 1, to, YES, "--from", mirror, *only)
+    line = fails(capsys, 2, to, YES, "--from", mirror, *only)
     assert line.startswith(f"{clip}: {size - 1:,} bytes, expected {size:,}; copy it once more")
     clip.write_bytes(bytes(size))
-    assert "its sha256 is" in fails(capsys, 1, to, YES, "--from", mirror, *only)
+    assert "its sha256 is" in fails(capsys, 2, to, YES, "--from", mirror, *only)
     assert os.listdir(to) == []
     clip.write_bytes(zips["pipe_clip.zip"])
     assert fetch(to, YES, "--from", mirror) == 0
@@ -456,7 +456,7 @@ def test_an_interruption(
         asked = time.monotonic()
         out, err = process.communicate(timeout=30)
         assert (process.returncode, err) == (130, "fedpatchcore: interrupted\n"), out
-        assert time.monotonic() - asked < 5
+        assert time.monotonic() - asked < 10
         assert os.listdir(to) == [".fetch"]
         parts = {path.name: path.stat().st_size for path in to.glob(".fetch/*.partial")}
         assert len(parts) == 3

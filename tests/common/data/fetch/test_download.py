@@ -8,7 +8,9 @@ import os
 import random
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,8 @@ from common.errors import InputError
 
 CONTENT = random.Random(1).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-QUICK = Patience(stall=0.4, total=20.0, tries=3, pause=0.01)
+QUICK = Patience(stall=10.0, total=60.0, tries=3, pause=0.01)
+NERVOUS = replace(QUICK, stall=1.0)
 
 
 @pytest.fixture
@@ -209,21 +212,21 @@ def test_a_wrong_content_length_of_unknown_size(server: FileServer, to: Path, le
 
 def test_a_stall_is_given_up(server: FileServer, to: Path) -> None:
     server.cuts, server.stall, server.lengths = [100_000, 0, 0, 0], 30.0, []
-    said = fails(server, to)
+    said = fails(server, to, patience=NERVOUS)
     assert "the server stopped sending, 3 times in a row" in said
     assert part(to).stat().st_size == 100_000
 
 
 def test_a_stall_is_followed_up(server: FileServer, to: Path) -> None:
     server.cuts, server.stall = [100_000], 30.0
-    assert get(server, to).read_bytes() == CONTENT
+    assert get(server, to, patience=NERVOUS).read_bytes() == CONTENT
 
 
 def test_a_trickle_has_an_end(server: FileServer, to: Path) -> None:
     """Never silent for long, and never done: 300,000 bytes at 40 kB a second."""
     server.pace = 0.1
-    said = fails(server, to, patience=Patience(stall=5, total=0.5, tries=3, pause=0.01))
-    assert "not done after 0.5 s; the " in said
+    said = fails(server, to, patience=replace(QUICK, total=3.0))
+    assert "not done after 3 s; the " in said
     assert 0 < part(to).stat().st_size < len(CONTENT)
 
 
@@ -305,11 +308,11 @@ def test_a_stop_keeps_the_part(server: FileServer, to: Path) -> None:
 
 
 def test_one_process_at_a_time(server: FileServer, to: Path) -> None:
-    server.pace = 0.005
+    server.pace = 0.02
     first = threading.Thread(target=get, args=(server, to))
     first.start()
     while not server.asked:
-        pass
+        time.sleep(0.01)
     with pytest.raises(InputError, match=r"a\.zip\.partial: another process is fetching this file"):
         get(server, to)
     first.join()
