@@ -159,6 +159,8 @@ def fetch_all(
                     archive, root, source, told=told, stop=stop, patience=patience
                 )
             except Exception as error:
+                if meets_all(error):
+                    stop.set()
                 return error
 
         workers = [
@@ -176,8 +178,6 @@ def fetch_all(
                             done(outcome)
                     elif not isinstance(outcome, StoppedError):
                         failed.append((category, outcome))
-                        if meets_all(outcome):
-                            stop.set()
         finally:
             # Ctrl-C ends this thread first; what the others hold is finished or undone by them.
             stop.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -21,6 +22,7 @@ from file_server import FileServer, file_server
 from machine_cases import ROOT, fill, mounted, without_privilege
 
 from common.cli.main import run
+from common.data.fetch.autovi import Archive
 from common.data.layout import index_data
 
 YES = "--accept-licence"
@@ -310,6 +312,29 @@ def test_no_network(
     assert "the server cannot be reached (" in line
     assert line.endswith("check the network and the address, or name another source")
     assert os.listdir(to) == []
+
+
+def test_what_meets_all_stops_the_others(
+    server: FileServer,
+    to: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A full disk, say: nobody waits for the other five to find it out."""
+    begun: list[str] = []
+
+    def refuse(archive: Archive, *words: object, **more: object) -> None:
+        begun.append(archive.category)
+        raise OSError(errno.ENOSPC, "No space left on device", str(to))
+
+    monkeypatch.setattr("common.data.fetch.categories.fetch_category", refuse)
+    monkeypatch.setattr("common.data.fetch.categories.AT_A_TIME", 1)
+    assert "the disk is full" in fails(capsys, 1, to, YES)
+    assert len(begun) == 1
+    begun.clear()
+    monkeypatch.setattr("common.data.fetch.categories.meets_all", lambda error: False)
+    assert fetch(to, YES) == 1
+    assert len(begun) == 3
 
 
 def test_an_archive_with_faults_is_kept_and_told(

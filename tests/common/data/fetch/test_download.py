@@ -307,6 +307,16 @@ def test_a_stop_keeps_the_part(server: FileServer, to: Path) -> None:
     assert not to.exists()
 
 
+def test_a_stop_after_the_first_bytes_keeps_them(server: FileServer, to: Path) -> None:
+    """Fewer than a file's buffer holds: they were lost when the part was found empty."""
+    server.pace, stop = 0.02, threading.Event()
+    with pytest.raises(StoppedError):
+        get(server, to, stop=stop, progress=lambda here, total: stop.set())
+    kept = part(to).read_bytes()
+    assert 0 < len(kept) < 8192
+    assert CONTENT.startswith(kept)
+
+
 def test_one_process_at_a_time(server: FileServer, to: Path) -> None:
     server.pace = 0.02
     first = threading.Thread(target=get, args=(server, to))
