@@ -17,13 +17,13 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from common.data.fetch.trouble import StoppedError
+from common.data.fetch.verify import BLOCK
 from common.data.leftovers import is_leftover
 from common.errors import RunError
 from common.system.files import naming
 
 MOST_ENTRIES: Final = 100_000
 _SPLITS: Final = frozenset({"train", "test"})
-_BLOCK: Final = 1 << 20
 _ENCRYPTED: Final = 0x1
 _KNOWN_PACKING: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _DO: Final = "remove it and fetch it again, or try another source"
@@ -161,7 +161,7 @@ def _no_file_as_folder(archive: Path, placed: Placed) -> None:
 def _write(packed: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> Iterator[int]:
     """Write one file in blocks; never over another, never through a link."""
     with naming(target), packed.open(info) as source, target.open("xb") as file:
-        while block := source.read(_BLOCK):
+        while block := source.read(BLOCK):
             file.write(block)
             yield len(block)
         file.flush()

@@ -12,7 +12,7 @@ import httpx
 from common.data.fetch.download import download
 from common.data.fetch.transfer import Patience, Progress
 from common.data.fetch.trouble import shown_url
-from common.data.fetch.verify import wrong_content
+from common.data.fetch.verify import BLOCK, wrong_content
 from common.errors import InputError
 from common.paths import given_path
 from common.system.files import replacing
@@ -139,5 +139,5 @@ def bring(
         raise InputError(f"--from {source.folder}: no file {name} in it; put it there")
     require_content(packed, sha256, progress=progress)
     with packed.open("rb") as file, replacing(to, durable=True) as copy:
-        shutil.copyfileobj(file, copy, 1 << 20)
+        shutil.copyfileobj(file, copy, BLOCK)
     return True

@@ -24,12 +24,12 @@ from common.data.fetch.trouble import (
     shown_url,
     size_text,
 )
+from common.data.fetch.verify import BLOCK
 from common.errors import InputError
 
 Progress = Callable[[int, int | None], None]
 """Is told (bytes here, bytes in all or None)."""
 
-_BLOCK: Final = 1 << 20
 _LONGEST_PAUSE: Final = 60.0
 
 
@@ -149,7 +149,7 @@ class Transfer:
     def _take_up(self) -> None:
         """Digest what an earlier call left."""
         self.file.seek(0)
-        while block := self.file.read(_BLOCK):
+        while block := self.file.read(BLOCK):
             self._look_up()
             self._count(block)
         self.stale = self.here > 0

@@ -11,7 +11,8 @@ from typing import Final
 from common.data.fetch.trouble import StoppedError
 from common.system.files import naming
 
-_BLOCK: Final = 1 << 20
+BLOCK: Final = 1 << 20
+"""Bytes that are in memory at a time."""
 
 
 def wrong_content(
@@ -51,7 +52,7 @@ def wrong_content(
         if size is not None and found != size:
             return f"{found:,} bytes, expected {size:,}"
         digest, done = hashlib.sha256(), 0
-        while block := file.read(_BLOCK):
+        while block := file.read(BLOCK):
             if stop is not None and stop.is_set():
                 raise StoppedError
             digest.update(block)
