@@ -18,6 +18,7 @@ from common.cli import (
     demo,
     experiment,
     explore,
+    fetch,
     judging,
     keys,
     plant,
@@ -95,6 +96,7 @@ for command in (
     plant_server.result,
 ):
     app.command()(with_whole_paths(command))
+app.add_typer(fetch.app, name="fetch")
 app.add_typer(plant.app, name="plant")
 
 

@@ -1,0 +1,1 @@
+"""Files from elsewhere: downloaded whole and verified, unpacked, counted; AutoVI above all."""
