@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import (
@@ -22,7 +22,6 @@ from rich.table import Table
 
 from common.cli.console import Screen, console, note, styled
 from common.cli.shared import at_work, with_whole_paths
-from common.config import Settings
 from common.errors import InputError, RunError, reason
 from common.system.files import require_writable
 
@@ -36,9 +35,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
-
-DEFAULT_BACKBONE: Final = "wide_resnet50_2"
-"""Whose weights are fetched where the settings leave the choice open."""
 
 SourceOption = Annotated[
     str | None,
@@ -108,22 +104,25 @@ def weights(
     ] = None,
     source: SourceOption = None,
 ) -> None:
-    """Fetch a backbone's published ImageNet weights into torchvision's cache.
+    """Fetch a backbone's published weights to where a run looks for them.
+
+    Some come from the package index instead, or by timm: then it says how.
 
     Example: fedpatchcore fetch weights resnet18
     """
     from common.data.fetch.source import bring, find_source
-    from common.patchcore.network.architectures import BACKBONES
+    from common.patchcore.network.architecture import AUTO
+    from common.patchcore.network.architectures import DEFAULT, find_backbone
+    from common.patchcore.network.weights import missing_published, published_file
 
-    name = backbone or Settings().backbone
-    if backbone is None and name not in BACKBONES:
-        name = DEFAULT_BACKBONE
-    if name not in BACKBONES:
-        known = ", ".join(BACKBONES)
-        raise InputError(f"backbone: found {name!r}, expected one of {known}")
-    from common.patchcore.network.weights import imagenet_file
-
-    url, path = BACKBONES[name].weights_url(), imagenet_file(name)
+    name = DEFAULT if backbone in (None, AUTO) else str(backbone)
+    published = find_backbone(name).weights
+    url, path = published.url, published.path()
+    if not url or path is None:
+        if (found := published_file(name)) is None:
+            raise InputError(missing_published(name))
+        console.print(f"{name}: {found} (there already: nothing to do)", soft_wrap=True)
+        return
     publisher, _, file = url.rpartition("/")
     origin = find_source(source, publisher)
     if not path.exists():

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import http.client
-import os
 import re
-import time
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +12,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from common.errors import InputError, MissingWeightsError
+from common.errors import InputError, MissingWeightsError, RunError
 from common.patchcore.network.architectures import find_backbone
 from common.patchcore.network.weight_files import read_tensors
 from common.paths import beside
@@ -132,34 +129,22 @@ def fetch_imagenet(backbone: str, deadline: float) -> bool:
     bool
         True if the file is there now, whole: its name carries the start of its sha256.
     """
-    weights, until = find_backbone(backbone).weights, time.monotonic() + deadline
-    path, url = weights.path(), weights.url
+    # Imported here: no message of a run downloads anything.
+    from common.data.fetch.download import download
+    from common.data.fetch.transfer import Patience
+
+    published = find_backbone(backbone).weights
+    path = published.path()
     if published_file(backbone) is not None:
         return True
-    if path is None or not url:
+    if path is None or not published.url:
         return False
-    partial = beside(path, f".{os.getpid()}.partial")
-    digest = hashlib.sha256()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        timeout = min(_STALL_SECONDS, deadline)
-        with (
-            urllib.request.urlopen(url, timeout=timeout) as answer,
-            partial.open("wb") as file,
-        ):
-            while chunk := answer.read1(1 << 20):
-                digest.update(chunk)
-                file.write(chunk)
-                if time.monotonic() > until:
-                    return False
-        if not digest.hexdigest().startswith(path.stem.rpartition("-")[2]):
-            return False
-        partial.replace(path)
-        return True
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        partial.unlink(missing_ok=True)
+    patience = Patience(stall=min(_STALL_SECONDS, deadline), total=deadline, tries=2, pause=0.1)
+    with contextlib.suppress(InputError, RunError, OSError):
+        download(published.url, path, sha256=path.stem.rpartition("-")[2], patience=patience)
+    # A few seconds' part is not worth a stray file in a folder that other programs share.
+    beside(path, ".partial").unlink(missing_ok=True)
+    return path.is_file()
 
 
 def expected_shapes(backbone: str, layers: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

