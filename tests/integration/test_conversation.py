@@ -135,12 +135,15 @@ def test_a_bank_in_many_parts_is_the_bank_in_one(run: Run, monkeypatch: pytest.M
     assert pieces.grid.kinds.count("train") > whole.grid.kinds.count("train") == 2 * 3
 
 
-@pytest.mark.parametrize("scope", ["shared", "category"])
+@pytest.mark.parametrize(
+    ("scope", "score"),
+    [("shared", "max"), ("category", "max"), ("shared", "top-5"), ("category", "reweighted")],
+)
 def test_metrics_of_merged_counts_equal_those_of_one_place(
-    run: Run, parts: Path, scope: str
+    run: Run, parts: Path, scope: str, score: str
 ) -> None:
-    stations = run(bank_scope=scope)
-    server = run(bank_scope=scope, evaluation="server")
+    stations = run(bank_scope=scope, image_score=score)
+    server = run(bank_scope=scope, image_score=score, evaluation="server")
     assert server.bank == stations.bank
     metrics, judged = stations.metrics, server.metrics
     by_station = [
