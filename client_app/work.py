@@ -22,7 +22,7 @@ from common.data.images import read_size
 from common.data.layout import Sample
 from common.data.remarks import image_remarks
 from common.errors import InputError, NoImagesError
-from common.evaluation.judge import StationJudgement, judge_station, noting
+from common.evaluation.judge import StationJudgement, judge_station, noting, resolution_notices
 from common.patchcore import FeatureExtractor, PatchCore
 from common.patchcore.distances import Distances
 from common.patchcore.exact.device import take_notices
@@ -171,6 +171,7 @@ def score(
         f"{failure_of(error, station.real)}"
         for name, error in unmeasured.items()
     ]
+    notices += map(as_sentence, resolution_notices(found.defects, model.space))
     reply = ScoreReply(
         station=station.name,
         categories={

@@ -87,7 +87,8 @@ class Settings:
         Rounds, quorum (0 = all that were asked), seconds per exchange, the largest share of the
         training images that one station may claim, required fingerprint ("" = the majority's).
     evaluation, image_score
-        Who scores test images; maximum of the map or a percentile such as "99.5".
+        Who scores test images; and by which number: the map's maximum, a percentile such as
+        "99.5", the mean of the highest percents ("top-1"), or "reweighted" (see `image_score`).
     calibration_fraction, target_false_alarm_rate
         Held-out good images for the threshold, and the false-alarm rate it aims at.
     seed : int

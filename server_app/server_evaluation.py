@@ -8,7 +8,7 @@ from common.config import Settings
 from common.data.demo_data import demo_data
 from common.data.layout import index_data
 from common.errors import InputError
-from common.evaluation.judge import judge_station
+from common.evaluation.judge import judge_station, resolution_notices
 from common.patchcore import PatchCore
 from common.patchcore.network.choice import settle_network
 from server_app.outcome import Outcome
@@ -65,5 +65,7 @@ class ServerEvaluation:
         outcome.without_bank.update(found.without_bank)
         for category, faults in found.faults.items():
             outcome.leave_out(category, "on the server", faults)
+        for notice in resolution_notices(found.defects, model.space):
+            outcome.note(notice)
         outcome.device = model.extractor.computed_by
         outcome.add_seconds("score", time.monotonic() - started)

@@ -9,6 +9,7 @@ from common.check import image_checks, layout_checks, mask_checks
 from common.check.facts import Progress
 from common.check.fault_kinds import as_finding, as_remark
 from common.check.findings import CheckOptions, Report
+from common.check.suggestion import suggest
 from common.check.survey import take_survey
 from common.data.images import natural_key
 
@@ -64,10 +65,13 @@ def check_folder(
     findings += map(as_remark, survey.passed_over)
     findings += [finding for check in CHECKS for finding in check(survey)]
     findings.sort(key=lambda f: (_ORDER[f.severity], natural_key(str(f.path))))
+    suggestion = suggest(survey)
     return Report(
         root,
         findings,
         images=len(survey.facts),
         masks=sum(len(part.masks) for part in survey.parts),
         categories=[part.category.name for part in survey.parts],
+        suggested=None if suggestion is None else suggestion.to_json(),
+        suggestion="" if suggestion is None else suggestion.sentence,
     )

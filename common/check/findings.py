@@ -75,10 +75,13 @@ class CheckOptions:
         Of the runs that are planned: how many images they hold out, and what for.
     rate_is_wanted : bool
         Whether somebody asked for this rate; too few images for the default one are only a note.
+    memory : int or None
+        Bytes that runs may use on the machine that is planned for; None: not known.
     """
 
     settings: Settings = Settings()  # noqa: RUF009  # frozen as well
     rate_is_wanted: bool = False
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,10 @@ class Report:
     images, masks : int
         Files looked at.
     categories : list of str
+    suggested : dict of setting to value, or None
+        Settings that suit the images, and what they rest on.
+    suggestion : str
+        The same in a sentence.
     """
 
     root: Path
@@ -100,6 +107,8 @@ class Report:
     images: int = 0
     masks: int = 0
     categories: list[str] = field(default_factory=list)
+    suggested: dict[str, Any] | None = None
+    suggestion: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -119,5 +128,6 @@ class Report:
             "images": self.images,
             "masks": self.masks,
             "counts": {s: self.count(s) for s in ("error", "warning", "note")},
+            "suggested": self.suggested,
             "findings": [finding.to_json() for finding in self.findings],
         }

@@ -16,6 +16,8 @@ from common.check.survey import Survey
 from common.data.defects import look_at_mask
 from common.data.fault import Fault, FaultKind
 from common.data.remarks import is_turned_apart, orientations
+from common.evaluation.defect_sizes import DefectSize, small_defects
+from common.patchcore.network.architectures import planned_grid
 
 UNMASKED: Final = Kind(
     "no-masks-at-all",
@@ -72,6 +74,15 @@ TURNED: Final = Kind(
     "look at both; save image and mask upright, without an orientation",
 )
 TURNED_NOTE: Final = Kind(TURNED.name, "note", TURNED.why, TURNED.mend)
+BELOW_PATCH: Final = Kind(
+    "defects-below-patch",
+    "warning",
+    "a patch is judged as a whole: of a defect that fills a part of one, little is left, and its "
+    "place is known no better than to a patch",
+    "use a larger image-size",
+)
+# Where the images' own size is used already, nothing is wrong with folder or settings.
+BELOW_PATCH_NOTE: Final = Kind(BELOW_PATCH.name, "note", BELOW_PATCH.why, BELOW_PATCH.mend)
 _MOST, _NEARLY_ALL = 0.5, 0.75
 _OF_THE_FILE: Final[tuple[FaultKind, ...]] = ("unreadable-mask", "mask-size")
 
@@ -87,7 +98,9 @@ def no_masks(survey: Survey) -> Iterator[Finding]:
 
 def mask_contents(survey: Survey) -> Iterator[Finding]:
     """Masks that no run reads, and masks that no defect looks like."""
+    settings = survey.options.settings
     for part in survey.parts:
+        sizes: list[DefectSize] = []
         for path, sample in part.masks.items():
             facts = None if sample is None else survey.facts[sample.path]
             size = facts.size if facts is not None and facts.error is None else None
@@ -97,8 +110,13 @@ def mask_contents(survey: Survey) -> Iterator[Finding]:
                 continue
             yield from map(as_finding, faults)
             if values.any() and not any(fault.kind == "several-mask-values" for fault in faults):
-                connected = part.category.layout == "mvtec"
-                yield from _implausible(path, describe_mask(values, connected))
+                shape = describe_mask(values, part.category.layout == "mvtec")
+                sizes += shape.sizes
+                yield from _implausible(path, shape)
+        small = small_defects(sizes, planned_grid(settings)[0], settings.image_size)
+        if small is not None:
+            kind = BELOW_PATCH if small.own_size_helps else BELOW_PATCH_NOTE
+            yield kind.at(part.category.folder, small.found, small.mend)
 
 
 def _of_good_image(path: Path, values: NDArray[np.uint8], faults: list[Fault]) -> Iterator[Finding]:

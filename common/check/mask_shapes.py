@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from common.evaluation.defect_sizes import DefectSize
+
 _NEIGHBOURS: Final = np.ones((3, 3), dtype=bool)
 _FEW_PIXELS: Final = 4
 _SHARE_OF_FEW: Final = 1e-5
@@ -34,6 +36,8 @@ class MaskShape:
         Marked share of the image.
     inverted : bool
         Whether the rim of the image is marked and not most of the rest.
+    sizes : tuple of DefectSize
+        Of each region that is no speck; of none in a graded mask, whose regions are in doubt.
     """
 
     levels: int
@@ -43,6 +47,7 @@ class MaskShape:
     specks: int
     share: float
     inverted: bool
+    sizes: tuple[DefectSize, ...]
 
     @property
     def reading(self) -> str:
@@ -74,12 +79,19 @@ def describe_mask(values: NDArray[np.uint8], connected: bool) -> MaskShape:
         inside = [ndimage.binary_erosion(values == level, _NEIGHBOURS).any() for level in levels]
         graded = bool((highest != lowest).any()) and not all(inside)
     rim = np.concatenate([marked[0], marked[-1], marked[:, 0], marked[:, -1]])
+    few = areas <= max(_FEW_PIXELS, _SHARE_OF_FEW * values.size)
+    boxes = [] if graded else ndimage.find_objects(labels)
     return MaskShape(
         levels=len(levels),
         graded=graded,
         regions=regions,
         halved=halved,
-        specks=int((areas <= max(_FEW_PIXELS, _SHARE_OF_FEW * values.size)).sum()),
+        specks=int(few.sum()),
         share=float(marked.mean()),
         inverted=bool(rim.mean() > 0.95 and not marked.all()),
+        sizes=tuple(
+            DefectSize(max(part.stop - part.start for part in box), min(values.shape))
+            for box, is_speck in zip(boxes, few[: len(boxes)], strict=True)
+            if not is_speck
+        ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -18,6 +19,9 @@ from common.runs.honoured import require_used
 _OF_A_FOLDER: Final = frozenset(
     {"calibration-fraction", "dirichlet-alpha", "num-stations", "partition", "seed"}
     | {"target-false-alarm-rate"}
+    | {"coreset-projection", "global-bank-size", "image-size", "layers"}
+    | {"backbone"}
+    | {"local-coreset-ratio", "oversample-factor"}
 )
 """Settings that decide what a check of a data folder says."""
 _COLOURS: Final = {"error": "bold red", "warning": "bold yellow", "note": "cyan"}
@@ -53,8 +57,10 @@ def check(
 
     Exit code 0: clean; 1: faults; 2: nothing that could be looked over.
 
-    --set says with which settings runs are planned, if not with the usual ones, such as
-    num-stations and partition: how many images are held out depends on them.
+    --set says with which settings runs are planned, if not with the usual ones: how many images
+    are held out depends on num-stations and partition, how large a patch is on image-size and
+    layers. The last line but one suggests image size, rows and ratio for these images and this
+    machine's memory.
 
     With --station nothing is changed and nothing of Flower is started. Run it as the user that
     the station runs as.
@@ -62,6 +68,8 @@ def check(
     Example: fedpatchcore check data/autovi
 
     Example: fedpatchcore check data/autovi --target-false-alarm-rate 0.01 --json
+
+    Example: fedpatchcore check data/autovi --set image-size=256
 
     Example: fedpatchcore check --station /etc/fedpatchcore/station.toml
     """
@@ -86,6 +94,9 @@ def check(
 
 
 def _check_data(data: Path, options: CheckOptions, as_json: bool) -> int:
+    from common.plant.preflight.machine import available_memory
+
+    options = replace(options, memory=available_memory()[0])
     with progress_bar("reading images") as show:
         report = check_folder(
             data, options, lambda done, total: show("reading images", done, total)
@@ -140,6 +151,10 @@ def _print(report: Report) -> None:
         groups.setdefault(own, []).append(finding)
     for alike in groups.values():
         _print_group(alike, report.root)
+    if report.suggestion:
+        console.print(
+            styled("suggested", "green"), report.suggestion, highlight=False, soft_wrap=True
+        )
     console.print(
         f"{report.root}: {len(report.categories)} categories, {report.images} images, "
         f"{report.masks} masks; {report.count('error')} errors, {report.count('warning')} "

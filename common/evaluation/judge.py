@@ -15,12 +15,14 @@ from common.evaluation.calibration_report import (
     StationScores,
     report_calibration,
 )
+from common.evaluation.defect_sizes import DefectSize, defect_size, small_defects
 from common.evaluation.exact import ExactEvaluation
 from common.evaluation.mergeable.counts import EvaluationCounts
 from common.evaluation.result import EvaluationResult
 from common.evaluation.thresholds import Threshold, calibrate_threshold
 from common.patchcore import PatchCore, Prediction
 from common.patchcore.exact.device import DeviceUnfit
+from common.patchcore.network.feature_space import FeatureSpace
 
 Evaluation = EvaluationCounts | ExactEvaluation
 Kind = TypeVar("Kind", EvaluationCounts, ExactEvaluation)
@@ -59,24 +61,28 @@ class Judged(Generic[Kind]):
         Scores of all held-out images, ascending, or none.
     faults : dict of `test` or `held-out` to Exception
         What kept these images from being judged.
+    defects : list of DefectSize
+        Of all annotated defects of the test images.
     """
 
     evaluation: Kind
     held_out: list[float]
     faults: dict[str, Exception]
+    defects: list[DefectSize] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class StationJudgement:
     """What a station's own images say, by category, and what no bank can judge.
 
-    `faults` are those of `Judged`.
+    `faults` and `defects` are those of `Judged`.
     """
 
     counts: dict[str, EvaluationCounts] = field(default_factory=dict)
     scores: dict[str, StationScores] = field(default_factory=dict)
     without_bank: list[str] = field(default_factory=list)
     faults: dict[str, dict[str, Exception]] = field(default_factory=dict)
+    defects: dict[str, list[DefectSize]] = field(default_factory=dict)
 
 
 def evaluate_predictions(
@@ -85,6 +91,7 @@ def evaluate_predictions(
     predictions: Iterable[Prediction],
     evaluation: Evaluation,
     watch: Watcher | None = None,
+    defects: list[DefectSize] | None = None,
 ) -> None:
     """Count what came out for test images.
 
@@ -98,12 +105,17 @@ def evaluate_predictions(
         Updated in place.
     watch : callable (sample, prediction), optional
         Called for every image, for progress and for saving maps.
+    defects : list of DefectSize, optional
+        The size of every annotated defect is added: the masks are at hand here, once.
     """
     for sample, prediction in zip(samples, predictions, strict=True):
         height, width = prediction.anomaly_map.shape
+        regions = load_regions(sample, index.categories[sample.category], (height, width))
+        if defects is not None:
+            defects += [defect_size(region.mask) for region in regions or ()]
         evaluation.update(
             prediction.anomaly_map,
-            load_regions(sample, index.categories[sample.category], (height, width)),
+            regions,
             label=sample.label,
             score=prediction.score,
             defect_type=sample.defect_type,
@@ -132,14 +144,16 @@ def judge(
     paths = [sample.path for sample in held_out if sample.category == category]
 
     def count() -> Judged[Kind]:
-        evaluation, scores = kind(), list[float]()
+        evaluation, scores, defects = kind(), list[float](), list[DefectSize]()
         faults: dict[str, Exception] = {}
         with noting(faults, "test"):
             predictions = model.predict_each([sample.path for sample in own], category)
-            evaluate_predictions(index, own, predictions, evaluation, watch)
+            evaluate_predictions(index, own, predictions, evaluation, watch, defects)
         with noting(faults, "held-out"):
             scores = sorted(one.score for one in model.predict_each(paths, category))
-        return Judged(kind() if "test" in faults else evaluation, scores, faults)
+        if "test" in faults:
+            evaluation, defects = kind(), []
+        return Judged(evaluation, scores, faults, defects)
 
     return model.source.whole(count)
 
@@ -177,9 +191,22 @@ def judge_station(
         found.counts[category] = counts = judged.evaluation
         good, defective = counts.image_scores(0), counts.image_scores(1)
         found.scores[category] = StationScores(judged.held_out, good, defective)
+        found.defects[category] = judged.defects
         if judged.faults:
             found.faults[category] = judged.faults
     return found
+
+
+def resolution_notices(
+    defects: Mapping[str, Sequence[DefectSize]], space: FeatureSpace
+) -> list[str]:
+    """Say of every category how many defects are smaller than a patch; names no file."""
+    stride = space.stride
+    return [
+        f"{category}: {small.sentence}"
+        for category, sizes in sorted(defects.items())
+        if (small := small_defects(sizes, stride, space.image_size)) is not None
+    ]
 
 
 def left_out(place: str, faults: Mapping[str, object]) -> list[str]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from common.data.transforms import resized
-from common.patchcore.image_score import find_image_score
+from common.patchcore.image_score import Evidence, find_image_score
 from common.patchcore.memory_bank import MemoryBank
 
 SMOOTHING_SIGMA = 4.0
@@ -25,7 +25,7 @@ class AnomalyScorer:
     image_size : int
         The feature space's: at which scale the network saw the image.
     score : str
-        Which number of the map is the image score: a name or percentile of `find_image_score`.
+        Which number is the image score: a name that `find_image_score` knows.
 
     Examples
     --------
@@ -35,13 +35,40 @@ class AnomalyScorer:
     >>> from common.patchcore import AnomalyScorer, MemoryBank
     >>> scorer = AnomalyScorer(MemoryBank(np.zeros((1, 2), dtype=np.float32)))
     >>> features = np.full((2, 3, 2), [3, 4], dtype=np.float32)  # 2 x 3 patches
-    >>> anomaly_map = scorer.anomaly_map(features, (16, 24))
-    >>> anomaly_map.shape, scorer.image_score(anomaly_map)
+    >>> evidence = scorer.evidence(features, (16, 24))
+    >>> evidence.anomaly_map.shape, scorer.image_score(evidence)
     ((16, 24), 5.0)
     """
 
     def __init__(self, bank: MemoryBank, image_size: int = 0, score: str = "max") -> None:
         self.bank, self.image_size, self._score = bank, image_size, find_image_score(score)
+
+    def evidence(self, features: NDArray[np.floating], file_size: tuple[int, int]) -> Evidence:
+        """Compare all patches of an image with the bank: one search, whatever the score.
+
+        Parameters
+        ----------
+        features : array of shape (rows, columns, d), float16 or float32
+            Of one image. Not modified, and not copied for the result.
+        file_size : (height, width)
+            In pixels.
+
+        Returns
+        -------
+        Evidence
+            What `image_score` takes; its `anomaly_map` is a picture of the image file's size.
+        """
+        rows, columns, dim = features.shape
+        queries = np.asarray(features, dtype=np.float32).reshape(-1, dim)
+        distances, nearest = self.bank.nearest(queries)
+        grid = distances.reshape(rows, columns)
+        return Evidence(
+            render_map(np.asarray(grid, dtype=np.float32), file_size, self.image_size),
+            grid,
+            nearest.reshape(rows, columns),
+            features,
+            self.bank,
+        )
 
     def anomaly_map(
         self, features: NDArray[np.floating], file_size: tuple[int, int]
@@ -50,10 +77,8 @@ class AnomalyScorer:
 
         Parameters
         ----------
-        features : array of shape (rows, columns, d), float16 or float32
-            Of one image.
-        file_size : (height, width)
-            In pixels.
+        features, file_size
+            As for `evidence`.
 
         Returns
         -------
@@ -61,18 +86,11 @@ class AnomalyScorer:
             Euclidean distances, bilinear between patch centres, smoothed; comparable between
             images, never rescaled per image.
         """
-        rows, columns, dim = features.shape
-        queries = np.asarray(features, dtype=np.float32).reshape(-1, dim)
-        distances, _ = self.bank.nearest(queries)
-        return render_map(
-            np.asarray(distances, dtype=np.float32).reshape(rows, columns),
-            file_size,
-            self.image_size,
-        )
+        return self.evidence(features, file_size).anomaly_map
 
-    def image_score(self, anomaly_map: NDArray[np.float32]) -> float:
-        """Return the one number of a map that its image is judged by."""
-        return self._score(anomaly_map)
+    def image_score(self, evidence: Evidence) -> float:
+        """Return the one number that an image is judged by."""
+        return self._score(evidence)
 
 
 def render_map(

@@ -46,8 +46,8 @@ class Prediction:
     anomaly_map : array of shape (H, W), float32
         Euclidean distances from the bank, at the image's own size.
     score : float
-        The image score, a Euclidean distance too: the map's maximum (or a percentile, see
-        `image-score`).
+        The image score, a Euclidean distance too: the map's maximum, or what `image-score` asks
+        for instead.
 
     Examples
     --------
@@ -355,8 +355,8 @@ class PatchCore:
         scorer = self.scorer(category)
         inputs, sizes = itertools.tee(as_inputs(images))
         for image, features in zip(sizes, self.source.stream(inputs, spare=True), strict=True):
-            anomaly_map = scorer.anomaly_map(features, image.file_size)
-            yield Prediction(anomaly_map, scorer.image_score(anomaly_map))
+            evidence = scorer.evidence(features, image.file_size)
+            yield Prediction(evidence.anomaly_map, scorer.image_score(evidence))
 
     def scorer(self, category: str | None = None) -> AnomalyScorer:
         """Return what judges images of a category."""

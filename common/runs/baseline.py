@@ -14,7 +14,7 @@ from common.data.layout import DataIndex, Sample
 from common.data.remarks import image_remarks
 from common.errors import reason
 from common.evaluation import ExactEvaluation
-from common.evaluation.judge import conclude, judge
+from common.evaluation.judge import conclude, judge, resolution_notices
 from common.patchcore import PatchCore
 from common.patchcore.model_store import SHARED, bank_of
 from common.runs.output import write_run
@@ -136,6 +136,7 @@ def _run_category(
         rule = record.settings.target_false_alarm_rate
         found = conclude(category, judged.evaluation, judged.held_out, rule)
         record.keep(found, judged.faults)
+        record.notices += resolution_notices({category: judged.defects}, model.space)
     failed = {}
     for fault in judged.faults.values():
         result.errors[category] = fault

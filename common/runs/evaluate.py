@@ -23,7 +23,14 @@ from common.evaluation import (
     read_scale,
 )
 from common.evaluation.drift import STALE
-from common.evaluation.judge import Judged, Watcher, conclude, evaluate_predictions, judge
+from common.evaluation.judge import (
+    Judged,
+    Watcher,
+    conclude,
+    evaluate_predictions,
+    judge,
+    resolution_notices,
+)
 from common.patchcore import PatchCore, Prediction
 from common.patchcore.station_threshold import choose_threshold, unknown_station
 from common.runs.output import write_run
@@ -128,6 +135,7 @@ def evaluate_model(
             stale=stale,
         )
         record.keep(concluded, judged.faults)
+        record.notices += resolution_notices({category: judged.defects}, model.space)
         if options.station is not None:
             record.notices.append(f"{category}: the threshold is {found.whose}")
     record.device = model.extractor.computed_by

@@ -75,9 +75,14 @@ REFUSED: Final[dict[str, dict[str, str]]] = {
         local_coreset_ratio="say with --rows how many rows to add",
         image_score="the model's threshold is for its own",
     ),
-    "evaluate --maps": dict.fromkeys(
-        Settings().to_run_config(), "maps are evaluated as they are, and no setting changes that"
-    ),
+    "evaluate --maps": {
+        **dict.fromkeys(
+            Settings().to_run_config(),
+            "maps are evaluated as they are, and no setting changes that",
+        ),
+        "image-score": "an image's score is the maximum of its map (reweighted, for one, needs "
+        "patches and a memory bank, which maps do not bring)",
+    },
     "plant run": _OF_A_PLANT,
     "check --station": _OF_A_PLANT,
 }

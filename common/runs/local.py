@@ -16,7 +16,14 @@ from common.data.layout import DataIndex, Sample
 from common.data.partition import make_partition
 from common.data.remarks import image_remarks
 from common.evaluation import EvaluationCounts, StationScores
-from common.evaluation.judge import StationJudgement, conclude, judge_station, left_out
+from common.evaluation.defect_sizes import DefectSize
+from common.evaluation.judge import (
+    StationJudgement,
+    conclude,
+    judge_station,
+    left_out,
+    resolution_notices,
+)
 from common.patchcore import FeatureExtractor, PatchCore
 from common.patchcore.model_store import SHARED, bank_of
 from common.patchcore.network.feature_space import FeatureSpace
@@ -78,6 +85,7 @@ def run_local(
     counts = {name: EvaluationCounts() for name in index.categories}
     scores: dict[str, dict[str, StationScores]] = {name: {} for name in index.categories}
     rows: dict[str, int] = {}
+    defects: dict[str, list[DefectSize]] = {name: [] for name in index.categories}
     for number, indices in sorted(partition.indices.items()):
         name, own = partition.names[number], [index.samples[i] for i in indices]
         model = PatchCore(settings, extractor=extractor, cache=cache)
@@ -85,6 +93,7 @@ def run_local(
         for category, judged in found.counts.items():
             counts[category].merge(judged)
             scores[category][name] = found.scores[category]
+            defects[category] += found.defects[category]
         for bank, values in model.banks.items():
             rows[name if bank == SHARED else f"{name}/{bank}"] = len(values)
     radius = max(one.radius or 0.0 for one in record.contributions)
@@ -96,6 +105,7 @@ def run_local(
         held = [score for own_scores in stations.values() for score in own_scores.held_out]
         rule = settings.target_false_alarm_rate
         record.keep(conclude(category, merged, held, rule, stations=stations))
+    record.notices += resolution_notices(defects, extractor.space)
     write_run(record, out)
     return record
 

@@ -121,6 +121,8 @@ def test_values_are_brought_to_the_kind_of_their_default(key: str, given: Any, w
         ("image-score", "mean"),
         ("image-score", "101"),
         ("image-score", "nan"),
+        ("image-score", "top-0"),
+        ("image-score", "Reweighted"),
         ("calibration-fraction", 0.95),
         ("target-false-alarm-rate", 0.0),
         ("target-false-alarm-rate", 1.0),

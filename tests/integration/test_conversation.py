@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 from local_grid import Finished, run_local, simulated_nodes, small_settings
 from safetensors.numpy import load_file
 
+from common.data.defects import load_regions
+from common.data.images import read_size
 from common.data.layout import index_data
 from common.evaluation import EvaluationCounts, build_metrics
 from common.evaluation.judge import judge
@@ -135,12 +139,15 @@ def test_a_bank_in_many_parts_is_the_bank_in_one(run: Run, monkeypatch: pytest.M
     assert pieces.grid.kinds.count("train") > whole.grid.kinds.count("train") == 2 * 3
 
 
-@pytest.mark.parametrize("scope", ["shared", "category"])
+@pytest.mark.parametrize(
+    ("scope", "score"),
+    [("shared", "max"), ("category", "max"), ("shared", "top-5"), ("category", "reweighted")],
+)
 def test_metrics_of_merged_counts_equal_those_of_one_place(
-    run: Run, parts: Path, scope: str
+    run: Run, parts: Path, scope: str, score: str
 ) -> None:
-    stations = run(bank_scope=scope)
-    server = run(bank_scope=scope, evaluation="server")
+    stations = run(bank_scope=scope, image_score=score)
+    server = run(bank_scope=scope, image_score=score, evaluation="server")
     assert server.bank == stations.bank
     metrics, judged = stations.metrics, server.metrics
     by_station = [
@@ -170,6 +177,27 @@ def test_metrics_of_merged_counts_equal_those_of_one_place(
         )
         for key in ("localization", "classification", "per_defect_type", "counts"):
             assert told[key] == pooled[key], (category, key)
+
+
+def test_defects_smaller_than_a_patch_are_counted_by_whoever_judges(run: Run, parts: Path) -> None:
+    """Counts alone: no file, no path."""
+    index, wanted = index_data(parts), Counter[str]()
+    for sample in index.select("test"):
+        size = read_size(sample.path)
+        for region in load_regions(sample, index.categories[sample.category], size) or ():
+            rows, columns = region.mask.nonzero()
+            longest = max(np.ptp(rows), np.ptp(columns)) + 1
+            # Seen at 32 pixels, a patch is a quarter of the shorter side.
+            wanted[sample.category] += bool(4 * longest < min(size))
+    assert sum(wanted.values()) > 0
+    for evaluation in ("stations", "server"):
+        done, told = run(image_size=32, evaluation=evaluation), Counter[str]()
+        for notice in done.run["notices"]:
+            if found := re.search(r"(\w+): (\d+) of \d+ annotated defects", notice):
+                told[found[1]] += int(found[2])
+                assert notice.startswith("station-") == (evaluation == "stations")
+                assert ".png" not in notice
+        assert told == +wanted
 
 
 def test_bank_scope_category_makes_one_bank_a_part_of_the_same_size_in_all(run: Run) -> None:

@@ -53,6 +53,8 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, {"wire_dtype": "float32"}, "bank"),
     ({}, {"wire_dtype": "int8"}, "bank"),
     ({}, {"image_score": "90"}, "metrics"),
+    ({}, {"image_score": "top-5"}, "thresholds"),
+    ({}, {"image_score": "reweighted"}, "thresholds"),
     ({}, {"calibration_fraction": 0.0}, "bank"),
     ({"calibration_fraction": 0.6}, {"target_false_alarm_rate": 0.7}, "thresholds"),
     ({}, {"coreset_projection": 0}, "bank"),
@@ -143,7 +145,7 @@ def test_a_line_in_a_table_of_names_is_all_that_a_new_one_needs(
     monkeypatch.setitem(AGGREGATIONS, "last_rows", last_rows)
     monkeypatch.setitem(PARTITIONS, "even", lambda stations, *_: IIDPartitioner(stations))
     monkeypatch.setitem(BACKBONES, "mine", resnet("resnet34", "resnet34.pth", bottleneck=False))
-    monkeypatch.setitem(IMAGE_SCORES, "zero", lambda anomaly_map: 0.0)
+    monkeypatch.setitem(IMAGE_SCORES, "zero", lambda evidence: 0.0)
     done = run(aggregation="last_rows", partition="even", backbone="mine", image_score="zero")
     assert done.error is None
     assert done.run["feature_space"]["backbone"] == "mine"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from common.config import refused
+from common.config import Settings, refused
 from common.patchcore.network.architecture import AUTO, Architecture
 from common.patchcore.network.efficientnet_lite import efficientnet_lite
 from common.patchcore.network.resnet import resnet
@@ -55,3 +55,14 @@ def find_backbone(name: str) -> Architecture:
         return timm_network(name)
     known = ", ".join((AUTO, *BACKBONES))
     raise refused("backbone", name, f"one of {known}, or {PREFIX}NAME of a network of timm")
+
+
+def planned_grid(settings: Settings) -> tuple[int, int]:
+    """Stride and multiple, in pixels, of the feature space that the settings ask for.
+
+    No weights are looked for: where `auto` leaves the choice to what is there, both of its networks
+    have the same.
+    """
+    architecture = find_backbone(DEFAULT if settings.backbone == AUTO else settings.backbone)
+    layers = architecture.used(settings.layers)
+    return architecture.strides[layers[0]], architecture.multiple(layers)

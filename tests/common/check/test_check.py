@@ -33,7 +33,7 @@ def picture(path: Path, seed: int, size: tuple[int, int] = SIZE, mode: str = "RG
 def mask(path: Path, value: int = 255, size: tuple[int, int] = SIZE) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     grey = np.zeros(size, dtype=np.uint8)
-    grey[2:4, 9:12] = value
+    grey[2:12, 9:20] = value  # larger than a patch
     Image.fromarray(grey).save(path)
     return path
 

@@ -224,5 +224,5 @@ def test_five_images_for_five_stations_leave_none_to_hold_out(
     alone = CheckOptions(Settings(num_stations=1))
     kinds = {f.kind for f in check_folder(tmp_path / "data", alone).findings}
     assert "no-holdout-at-stations" not in kinds
-    assert run(["check", str(tmp_path / "data"), "--set", "backbone=resnet18"]) == 2
-    assert "checked without backbone" in capsys.readouterr().err
+    assert run(["check", str(tmp_path / "data"), "--set", "wire-dtype=float32"]) == 2
+    assert "checked without wire-dtype" in capsys.readouterr().err

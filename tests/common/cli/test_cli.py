@@ -237,7 +237,7 @@ def test_real_data_without_weights_is_an_error_that_says_where_to_put_them(
         ("aggregation=mean", "federated_coreset, diversity_preserving, concatenate"),
         ("partition=random", "iid, category, dirichlet"),
         ("backbone=vgg16", "wide_resnet50_2, resnet18, resnet34, resnet50, resnet101"),
-        ("image-score=mean", "max or a percentile as"),
+        ("image-score=mean", 'max, reweighted, top-P as "top-1" or a percentile as'),
         ("layers=layer3,layer2", "some of layer1, layer2, layer3, layer4, from shallow to deep"),
     ],
 )

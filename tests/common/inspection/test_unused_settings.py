@@ -57,6 +57,11 @@ def test_what_a_command_with_a_model_takes(command: str, used: set[str]) -> None
             "evaluate --maps does not use the setting batch-size",
         ),
         (
+            ["evaluate", "--maps", "{data}", "{data}", "--out", "{out}", "--set", "{score}"],
+            "evaluate --maps does not use the setting image-score: an image's score is the "
+            "maximum of its map (reweighted, for one, needs patches and a memory bank",
+        ),
+        (
             ["add", "{model}", "{image}", "--set", "global-bank-size=900"],
             "add does not use the setting global-bank-size: say with --rows",
         ),
@@ -105,6 +110,7 @@ def test_a_command_refuses_what_it_cannot_use(
         "image": parts / "plate/test/good/000.png",
         "out": tmp_path / "out",
         "rate": "target-false-alarm-rate=0.01",
+        "score": "image-score=reweighted",
     }
     assert run([word.format(**places) for word in words]) == 2
     line = " ".join(capsys.readouterr().err.split())

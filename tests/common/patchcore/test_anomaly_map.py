@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,6 +107,20 @@ def test_a_scorer_takes_distances_to_the_nearest_row() -> None:
 def test_image_scores() -> None:
     bank = MemoryBank(np.zeros((1, 2), dtype=np.float32))
     picture = np.arange(101, dtype=np.float32).reshape(1, 101)
-    assert AnomalyScorer(bank).image_score(picture) == 100.0
-    assert AnomalyScorer(bank, score="95.5").image_score(picture) == pytest.approx(95.5)
-    assert AnomalyScorer(bank, score="0").image_score(picture) == 0.0
+    known = AnomalyScorer(bank).evidence(np.zeros((1, 1, 2), dtype=np.float32), picture.shape)
+    evidence = replace(known, anomaly_map=picture)
+    assert AnomalyScorer(bank).image_score(evidence) == 100.0
+    assert AnomalyScorer(bank, score="95.5").image_score(evidence) == pytest.approx(95.5)
+    assert AnomalyScorer(bank, score="0").image_score(evidence) == 0.0
+
+
+def test_evidence_is_the_search_itself_and_copies_no_feature() -> None:
+    rng = np.random.default_rng(2)
+    bank = MemoryBank(rng.standard_normal((7, 5)).astype(np.float32))
+    features = rng.standard_normal((3, 4, 5)).astype(np.float16)
+    found = AnomalyScorer(bank).evidence(features, (24, 32))
+    distances, nearest = bank.nearest(features.astype(np.float32).reshape(12, 5))
+    np.testing.assert_array_equal(found.patch_distances, distances.reshape(3, 4))
+    np.testing.assert_array_equal(found.nearest, nearest.reshape(3, 4))
+    assert found.features is features
+    assert found.bank is bank

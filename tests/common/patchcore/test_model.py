@@ -20,6 +20,7 @@ from common.errors import InputError
 from common.evaluation import ExactEvaluation
 from common.evaluation.judge import judge
 from common.patchcore import FeatureExtractor, MemoryBank, PatchCore, Prediction
+from common.patchcore.anomaly_map import AnomalyScorer
 from common.patchcore.distances import Distances
 from common.patchcore.local_bank import build_local_bank
 from common.patchcore.network.feature_cache import FeatureCache
@@ -147,11 +148,26 @@ def test_a_cache_changes_the_work_and_nothing_else(
     assert cached.source.computed == 4 + 6
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize(
+    ("dtype", "score"),
+    [
+        ("float16", "99"),
+        ("float32", "99"),
+        ("float16", "max"),
+        ("float16", "top-5"),
+        ("float16", "reweighted"),
+        ("int8", "reweighted"),
+    ],
+)
 def test_saving_and_loading_changes_no_bit(
-    extractor: FeatureExtractor, small: Settings, pictures: list[Path], tmp_path: Path, dtype: str
+    extractor: FeatureExtractor,
+    small: Settings,
+    pictures: list[Path],
+    tmp_path: Path,
+    dtype: str,
+    score: str,
 ) -> None:
-    model = make(extractor, small, wire_dtype=dtype, image_score="99").fit(pictures[:4])
+    model = make(extractor, small, wire_dtype=dtype, image_score=score).fit(pictures[:4])
     model.thresholds = {"bolt": {"value": 1.0}}
     model.provenance = {"method": "centralized"}
     model.save(tmp_path / "run/model")
@@ -315,6 +331,23 @@ def test_a_percentile_changes_scores_and_no_map(
         np.testing.assert_array_equal(a.anomaly_map, b.anomaly_map)
         assert b.score == pytest.approx(np.percentile(b.anomaly_map, 90))
         assert b.score < a.score
+
+
+def test_other_scores_change_no_map_and_search_the_bank_that_judges(
+    extractor: FeatureExtractor, small: Settings, pictures: list[Path], fitted: PatchCore
+) -> None:
+    plain = fitted.predict(pictures)
+    bank = MemoryBank(fitted.banks["shared"].astype(np.float32))
+    streamed = fitted.source.stream(iter(map(ImageInput, pictures)))
+    for name in ("top-5", "reweighted"):
+        other = make(extractor, small, image_score=name).fit(pictures[:4])
+        scorer = AnomalyScorer(bank, score=name)
+        found = other.predict(pictures)
+        for a, b, features in zip(plain, found, streamed, strict=True):
+            np.testing.assert_array_equal(a.anomaly_map, b.anomaly_map)
+            evidence = scorer.evidence(features, a.anomaly_map.shape)
+            assert b.score == scorer.image_score(evidence) != a.score
+        streamed = fitted.source.stream(iter(map(ImageInput, pictures)))
 
 
 def test_bfloat16_is_another_feature_space(

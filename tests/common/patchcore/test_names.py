@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from common.config import Settings
 from common.data.partition import PARTITIONS
 from common.errors import InputError
 from common.patchcore import PatchCore
+from common.patchcore.anomaly_map import AnomalyScorer
 from common.patchcore.image_score import IMAGE_SCORES, find_image_score
+from common.patchcore.memory_bank import MemoryBank
 from common.patchcore.names import check_names
 from common.patchcore.network.architectures import BACKBONES
 from server_app.aggregation import AGGREGATIONS
@@ -36,11 +39,24 @@ def test_what_is_offered_is_what_the_table_has(key: str, table: dict[str, Any]) 
 
 def test_image_scores_are_names_or_percentiles(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = np.arange(101, dtype=np.float32).reshape(1, 101)
-    monkeypatch.setitem(IMAGE_SCORES, "mean", lambda anomaly_map: float(anomaly_map.mean()))
-    for name, value in (("max", 100.0), ("99.5", 99.5), ("0", 0.0), ("mean", 50.0)):
+    monkeypatch.setitem(IMAGE_SCORES, "mean", lambda found: float(found.anomaly_map.mean()))
+    patch = np.full((1, 1, 1), 7, dtype=np.float32)
+    known = AnomalyScorer(MemoryBank(np.zeros((1, 1), np.float32))).evidence(patch, (1, 101))
+    evidence = replace(known, anomaly_map=picture)
+    for name, value in (
+        ("max", 100.0),
+        ("99.5", 99.5),
+        ("0", 0.0),
+        ("mean", 50.0),
+        ("top-100", 50.0),
+        ("reweighted", 7.0),  # of the patches, not of their map
+    ):
         check_names(Settings(image_score=name))
-        assert find_image_score(name)(picture) == pytest.approx(value)
-    with pytest.raises(InputError, match=r"found 'median', expected max, mean or a percentile as"):
+        assert find_image_score(name)(evidence) == pytest.approx(value)
+    wanted = (
+        r"found 'median', expected max, reweighted, mean, top-P as \"top-1\" or a percentile as"
+    )
+    with pytest.raises(InputError, match=wanted):
         check_names(Settings(image_score="median"))
 
 

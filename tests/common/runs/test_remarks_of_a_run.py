@@ -55,6 +55,32 @@ def test_every_run_tells_of_unused_values_and_turned_images(odd: DataIndex, tmp_
     assert str(tmp_path) not in " ".join(told)
 
 
+SMALL = (
+    "nut: 2 of 2 annotated defects are smaller than one patch (8x8 pixels of the network's input = "
+    "4x4 of the file): image-size=43 would leave none, and scale images up"
+)
+
+
+def test_every_run_tells_of_defects_smaller_than_a_patch(tmp_path: Path) -> None:
+    """A defect within one patch was lost, and nobody said that the chosen size was why."""
+    mvtec(tmp_path / "data", "nut")  # 24 x 16 pixels, regions of 2 x 3
+    index = index_data(tmp_path / "data")
+    settings = Settings(**COMMON, num_stations=1, data_root=str(index.root), image_size=32)
+    out = tmp_path / "again"
+    sentences = [
+        run_baseline(settings, index, tmp_path / "base").record.notices,
+        run_local(settings, index, tmp_path / "local").notices,
+    ]
+    assert run(["evaluate", str(tmp_path / "base"), str(index.root), "--out", str(out)]) == 0
+    sentences.append(json.loads((out / "run.json").read_text())["notices"])
+    # At 48 pixels a patch is 8 x 16 / 48 = 2.67 pixels of the file: less than these three.
+    large = settings.with_(image_size=48)
+    assert not says(run_baseline(large, index, tmp_path / "large").record.notices, "nut: 2 of 2")
+    for notices in sentences:
+        assert says(notices, SMALL)
+        assert str(tmp_path) not in " ".join(notices)
+
+
 def test_inspect_and_add_tell_of_unused_values(
     odd: DataIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

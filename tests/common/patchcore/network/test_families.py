@@ -20,7 +20,13 @@ from common.data.transforms import get_transforms
 from common.errors import InputError
 from common.patchcore import PatchCore
 from common.patchcore.names import check_names
-from common.patchcore.network.architectures import BACKBONES, FALLBACK, find_backbone
+from common.patchcore.network.architectures import (
+    BACKBONES,
+    DEFAULT,
+    FALLBACK,
+    find_backbone,
+    planned_grid,
+)
 from common.patchcore.network.backbone import FeatureExtractor
 from common.patchcore.network.weights import load_weights, published_file
 
@@ -132,6 +138,31 @@ def test_the_last_block_behind_the_final_norm() -> None:
 def test_the_grid_is_that_of_the_network(size: tuple[int, int]) -> None:
     extractor = _lite()
     assert extractor(torch.zeros(1, 3, *size)).shape[1:3] == extractor.space.patch_grid(size)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "layers", "grid"),
+    [
+        ("auto", "auto", (8, 1)),
+        ("resnet18", "layer1,layer2", (4, 1)),
+        ("resnet18", "layer3", (16, 1)),
+        (FALLBACK, "auto", (8, 1)),
+        (FALLBACK, "stage5", (16, 1)),
+        ("timm/vit_small_patch14_dinov2", "auto", (14, 14)),
+        ("timm/convnext_tiny", "auto", (8, 16)),
+    ],
+)
+def test_the_planned_grid_is_that_of_the_space(
+    backbone: str, layers: str, grid: tuple[int, int]
+) -> None:
+    planned = Settings(backbone=backbone, layers=layers)
+    assert planned_grid(planned) == grid
+    if backbone == "auto":
+        assert planned_grid(planned.with_(backbone=FALLBACK)) == grid
+        assert planned_grid(planned.with_(backbone=DEFAULT)) == grid
+    else:
+        space = FeatureExtractor.from_settings(planned.with_(weights="random", device="cpu")).space
+        assert (space.stride, space.multiple) == grid
 
 
 def test_normed_features_have_length_one() -> None:
