@@ -85,7 +85,7 @@ def pooled(banks: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     if len(names) == 1:
         return banks[names[0]]
     lengths = [len(banks[name]) for name in names]
-    heights = np.concatenate([(np.arange(n) + 0.5) / n for n in lengths if n])
+    heights = np.concatenate([(np.arange(n) + 0.5) / max(1, n) for n in lengths])
     places = np.empty(len(heights), dtype=np.int64)
     places[np.argsort(heights, kind="stable")] = np.arange(len(heights))
     first = banks[names[0]]
