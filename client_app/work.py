@@ -33,6 +33,7 @@ from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.features import FeatureSource
 from common.patchcore.network.inputs import ImageInput
 from common.patchcore.row_format import row_dtype, settle
+from common.patchcore.shares import pooled
 from common.protocol.messages import (
     MAX_NOTICES,
     BankFacts,
@@ -152,7 +153,8 @@ def score(
     Parameters
     ----------
     rows : dict of bank to array
-        The global bank, unless it came before in parts.
+        The rows of the global bank by category, unless they came before in parts. In scope
+        `shared` they judge together.
     """
     started = time.monotonic()
     with folder.lock():
@@ -161,9 +163,12 @@ def score(
         model = PatchCore(
             station.settings, extractor=_extractor(station.settings), cache=_cache(station)
         )
-        for name, bank in banks.items():
+        judging = banks
+        if banks and station.settings.bank_scope == "shared":
+            judging = {SHARED: pooled(banks)}
+        for name, bank in judging.items():
             model.set_bank(name, bank)
-        found, radius, unmeasured = model.source.whole(_judge, station, request, model)
+        found, radius, unmeasured = model.source.whole(_judge, station, request, model, banks)
         folder.clear()
     device, *notices = _computed_by(model.source)
     notices += [
@@ -197,13 +202,13 @@ def score(
 
 
 def _judge(
-    station: Station, request: ScoreRequest, model: PatchCore
+    station: Station, request: ScoreRequest, model: PatchCore, banks: Arrays
 ) -> tuple[StationJudgement, dict[str, float], dict[str, Exception]]:
-    """Judge the station's images; how far its training patches lie from each bank, or why not.
+    """Judge the station's images; how far its training patches lie from their rows, or why not.
 
     The training images come first, as their features are in the cache still.
     """
-    radii, unmeasured = _radii(station, model.source, model.banks)
+    radii, unmeasured = _radii(station, model.source, banks)
     test, held_out = station.test, station.held_out
     found = judge_station(model, station.index, test, held_out, score_test=request.score_images)
     return found, radii, unmeasured

@@ -77,7 +77,8 @@ class Settings:
     coreset_projection : int
         Dimensions of the random projection for coreset distances; 0 = none.
     global_bank_size, bank_scope
-        Rows of the global memory bank; one bank (`shared`) or one per `category`.
+        Rows of the global memory bank; one bank (`shared`, in which every category has its share)
+        or one per `category`.
     aggregation, weighted_by_samples, oversample_factor, min_station_share
         How the server merges, and how many rows each station may send.
     wire_dtype : str

@@ -182,6 +182,7 @@ def check_score_reply(
     *,
     banks: Collection[str],
     score_images: bool,
+    parts: Collection[str] | None = None,
 ) -> dict[str, EvaluationCounts]:
     """Read a station's counts, refusing those that cannot be.
 
@@ -192,9 +193,11 @@ def check_score_reply(
     survey : SurveyReply
         What the station said it holds: it must account for all of it.
     banks : collection of str
-        The banks that it was given.
+        The banks that it was to judge with.
     score_images : bool
         Whether test images were to be scored.
+    parts : collection of str, optional
+        Whose radius it may tell: the categories of a shared bank. By default those of `banks`.
 
     Returns
     -------
@@ -206,12 +209,12 @@ def check_score_reply(
     MalformedReplyError
     """
     _check_sender(reply.station, survey.station)
-    parts: dict[str, dict[str, NDArray[Any]]] = {}
+    counted: dict[str, dict[str, NDArray[Any]]] = {}
     for name, array in arrays.items():
         category, _, key = name.partition("/")
-        parts.setdefault(category, {})[key] = array
-    _check_categories(reply, set(parts), survey, banks)
-    if unknown := sorted(set(reply.radius) - set(banks)):
+        counted.setdefault(category, {})[key] = array
+    _check_categories(reply, set(counted), survey, banks)
+    if unknown := sorted(set(reply.radius) - set(banks if parts is None else parts)):
         raise MalformedReplyError(f"a radius of bank {unknown[0]!r}, which was not sent")
     evaluations = {}
     for category, scores in reply.categories.items():
@@ -220,15 +223,15 @@ def check_score_reply(
         wanted = {"test"} if score_images else set()
         wanted = (wanted | {"held-out"}) - set(scores.failed)
         _check_category(category, scores.test, held_out, surveyed, wanted)
-        if category in parts:
-            evaluations[category] = _read_counts(category, parts[category])
+        if category in counted:
+            evaluations[category] = _read_counts(category, counted[category])
         found = evaluations[category].n_images if category in evaluations else 0
         if found != scores.test:
             raise MalformedReplyError(
                 f"category {category}: counts of {found} images, {scores.test} were scored"
             )
-        if category in parts:
-            _check_pixels(category, parts[category], pixels_of(surveyed))
+        if category in counted:
+            _check_pixels(category, counted[category], pixels_of(surveyed))
     return evaluations
 
 

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from common.evaluation import EvaluationCounts, StationScores
 from common.evaluation.judge import left_out
+from common.patchcore.model_store import SHARED, category_of
 from common.patchcore.network.feature_space import FeatureSpace
+from common.patchcore.shares import Share, pooled
 from common.protocol.messages import SurveyReply
 from server_app.plan import Plan
 from server_app.roster import Roster
@@ -19,7 +21,10 @@ from server_app.roster import Roster
 
 @dataclass(frozen=True)
 class GlobalBank:
-    """A global memory bank: rows (m, d), and from which station each of them came (m,)."""
+    """A global memory bank, or a category's part of the shared one.
+
+    Rows (m, d), and from which station each of them came (m,).
+    """
 
     rows: NDArray[Any]
     owners: NDArray[np.str_]
@@ -34,6 +39,7 @@ class Outcome:
     roster, plan, space, feature_dim
         Who took part, what was planned, in which feature space.
     banks : dict of str to GlobalBank
+        By category (`bank_of`), in either scope.
     counts : dict of category to EvaluationCounts
         Merged over the stations.
     station_scores : dict of category to dict of station to StationScores
@@ -41,7 +47,7 @@ class Outcome:
     without_bank : set of str
         Categories that no bank could judge at some station.
     radii : dict of bank to float
-        Largest distance of a training patch from its bank, over all stations.
+        Largest distance of a training patch from its category's rows, over all stations.
     seconds : dict of step to float
     device : str or None
         What computed features at the server, if it judged images itself.
@@ -84,8 +90,34 @@ class Outcome:
 
     @property
     def rows(self) -> dict[str, NDArray[Any]]:
-        """Rows of the global banks, by name."""
+        """Rows of the global banks as they travel: by category."""
         return {name: bank.rows for name, bank in self.banks.items()}
+
+    @property
+    def shared(self) -> bool:
+        """Whether all rows judge together."""
+        return self.roster.settings.bank_scope == "shared"
+
+    @property
+    def judging(self) -> dict[str, NDArray[Any]]:
+        """The banks that judge: those of the categories, or all rows in one."""
+        return {SHARED: pooled(self.rows)} if self.shared and self.banks else self.rows
+
+    @property
+    def judging_radii(self) -> dict[str, float]:
+        """The radius of each bank that judges: of a shared one that of its worst category."""
+        if self.shared and self.radii:
+            return {SHARED: max(self.radii.values())}
+        return self.radii
+
+    @property
+    def shares(self) -> dict[str, Share]:
+        """What each category has of the shared bank; nothing where there is none."""
+        return {
+            category: Share(len(bank.rows), self.radii.get(name))
+            for name, bank in sorted(self.banks.items())
+            if self.shared and (category := category_of(name)) is not None
+        }
 
     def categories(self) -> list[str]:
         """All categories that some station holds or has left rows of, in order."""

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.config import Settings
-from common.patchcore.model_store import SHARED, bank_of
+from common.patchcore.local_bank import row_budget
+from common.patchcore.model_store import bank_of
+from common.patchcore.shares import fair_sizes
 from common.protocol.messages import SurveyReply
-from server_app.aggregation import apportion, row_budgets, station_weights
+from server_app.aggregation import row_budgets, station_weights
 
 PART_BYTES: Final = 200_000_000
 """Largest payload of one message; larger ones stall or fail a SuperLink with a database."""
@@ -46,7 +48,7 @@ class BankPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """All banks of a run, by name: `shared`, or one for each category."""
+    """The rows of a run, by category (`bank_of`): banks of their own, or parts of a shared one."""
 
     banks: dict[str, BankPlan] = field(default_factory=dict)
 
@@ -71,27 +73,55 @@ def make_plan(surveys: Mapping[str, SurveyReply], settings: Settings) -> Plan:
     Returns
     -------
     Plan
-        In scope `category` the sizes of the banks add up to `global-bank-size`, in proportion to
-        the training images of the categories, each at least 1.
+        The sizes add up to `global-bank-size`, in proportion to the training images of the
+        categories, each at least 1. Of a shared bank the categories have shares (see `shares`):
+        what one of them cannot fill, by `local-coreset-ratio` of its patches, goes to the others.
     """
     names = sorted(surveys)
     held: dict[str, dict[str, tuple[int, int]]] = {}
     for station in names:
         for category, counts in surveys[station].categories.items():
-            bank = SHARED if settings.bank_scope == "shared" else bank_of(category)
-            images, patches = held.setdefault(bank, {}).get(station, (0, 0))
-            held[bank][station] = (images + counts.images, patches + counts.patches)
+            held.setdefault(bank_of(category), {})[station] = (counts.images, counts.patches)
     held = {bank: own for bank, own in held.items() if sum(i for i, _ in own.values())}
     banks = sorted(held)
-    totals = [sum(images for images, _ in held[bank].values()) for bank in banks]
-    size = max(settings.global_bank_size, len(banks))
-    spare = apportion(size - len(banks), [float(t) for t in totals], [size] * len(banks))
+    totals = [float(sum(images for images, _ in held[bank].values())) for bank in banks]
+    total = max(settings.global_bank_size, len(banks))
+    limits = [total] * len(banks)
+    if settings.bank_scope == "shared":
+        ratio = settings.local_coreset_ratio
+        limits = [sum(row_budget(ratio, p) for i, p in held[b].values() if i) for b in banks]
+    sizes = fair_sizes(total, totals, limits)
     return Plan(
         {
-            bank: _plan_bank(held[bank], 1 + extra, settings)
-            for bank, extra in zip(banks, spare, strict=True)
+            bank: _plan_bank(held[bank], size, settings)
+            for bank, size in zip(banks, sizes, strict=True)
         }
     )
+
+
+def sizes_at_hand(plan: Plan, at_hand: Mapping[str, int], settings: Settings) -> dict[str, int]:
+    """Rows that each category has in the end, of those that came.
+
+    Parameters
+    ----------
+    plan : Plan
+    at_hand : mapping of bank to int
+        Rows that can be chosen from; those of a lost station are missing.
+    settings : Settings
+
+    Returns
+    -------
+    dict of bank to int
+        The planned sizes. In a shared bank the others have what a category cannot fill.
+    """
+    planned = {name: bank.size for name, bank in plan.banks.items()}
+    there = [name for name in planned if at_hand.get(name, 0)]
+    if settings.bank_scope != "shared" or not there:
+        return planned
+    # One row each is certain, so the weights are those of the others: the plan comes out again.
+    weights = [float(planned[name] - 1) for name in there]
+    sizes = fair_sizes(sum(planned.values()), weights, [at_hand[name] for name in there])
+    return {**planned, **dict(zip(there, sizes, strict=True))}
 
 
 def _plan_bank(held: Mapping[str, tuple[int, int]], size: int, settings: Settings) -> BankPlan:

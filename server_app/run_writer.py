@@ -98,9 +98,10 @@ def _conclude(record: RunRecord, outcome: Outcome) -> None:
         record.keep(found, known=outcome.gaps.get(category, told))
     record.notices += _remarks(outcome)
     record.save_model(
-        outcome.rows,
-        outcome.radii,
+        outcome.judging,
+        outcome.judging_radii,
         _station_calibrations(outcome, rule),
+        outcome.shares,
         flower_run_id=record.flower_run_id,
         stations={p.name: p.rows_chosen for p in outcome.roster.all() if p.rows_chosen},
     )

@@ -53,7 +53,7 @@ class ServerEvaluation:
                 f"evaluation=server: the server's feature space {model.space.describe()} is not "
                 f"the stations' {outcome.space.describe() if outcome.space else 'unknown one'}"
             )
-        for name, rows in outcome.rows.items():
+        for name, rows in outcome.judging.items():
             model.set_bank(name, rows)
         held = outcome.categories()
         for category in self.index.categories:

@@ -18,6 +18,7 @@ from common.config import Settings
 from common.errors import RunError
 from common.evaluation import EvaluationCounts, StationScores
 from common.patchcore.distances import Distances
+from common.patchcore.model_store import SHARED
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.row_format import row_dtype, settle
 from common.protocol.messages import (
@@ -43,7 +44,7 @@ from server_app.checks import (
     most_row_bytes,
 )
 from server_app.outcome import GlobalBank, Outcome
-from server_app.plan import BankPlan, make_plan, parts_needed
+from server_app.plan import BankPlan, make_plan, parts_needed, sizes_at_hand
 from server_app.post import Answered, Post, Request
 from server_app.registry import Registry
 from server_app.roster import Participant, Roster, feature_dim
@@ -202,8 +203,9 @@ class FederatedCoreset(Strategy):
         }
         received.clear()
         self._done("build_bank")
+        sizes = self._sizes(built)
         for name, plan in self.outcome.plan.banks.items():
-            self._merge(name, plan, built, server_round)
+            self._merge(name, plan, sizes[name], built, server_round)
         if not self.outcome.banks:
             raise RunError("no station delivered a row; there is no bank to go on with")
         # Only who has sent rows: a refused twin has the same name and none of them.
@@ -262,8 +264,23 @@ class FederatedCoreset(Strategy):
         for notice in reply.notices:
             self.outcome.note(f"{sender.name}: {notice}")
 
+    def _sizes(self, built: Mapping[str, dict[str, Rows]]) -> dict[str, int]:
+        """Rows that every bank will have, of what was kept before and what came now."""
+        plan, at_hand = self.outcome.plan, dict[str, int]()
+        for name, bank in plan.banks.items():
+            old = self.outcome.banks.get(name)
+            kept = 0 if old is None else int(np.isin(old.owners, bank.stations).sum())
+            came = [built[s][name] for s in bank.stations if name in built.get(s, {})]
+            at_hand[name] = kept + sum(len(rows) for rows in came)
+        return sizes_at_hand(plan, at_hand, self.settings)
+
     def _merge(
-        self, name: str, plan: BankPlan, built: Mapping[str, dict[str, Rows]], server_round: int
+        self,
+        name: str,
+        plan: BankPlan,
+        size: int,
+        built: Mapping[str, dict[str, Rows]],
+        server_round: int,
     ) -> None:
         """Global selection for one bank: what was kept before, and what came now (taken out)."""
         old = self.outcome.banks.get(name)
@@ -284,7 +301,7 @@ class FederatedCoreset(Strategy):
         indices = AGGREGATIONS[self.settings.aggregation](
             banks,
             np.asarray(weights),
-            plan.size,
+            size,
             distances=self._distances,
             min_share=self.settings.min_station_share,
         )
@@ -333,7 +350,8 @@ class FederatedCoreset(Strategy):
                     reply,
                     arrays,
                     survey,
-                    banks=outcome.banks,
+                    banks={SHARED} if outcome.shared else set(outcome.banks),
+                    parts=outcome.banks,
                     score_images=self.settings.evaluation == "stations",
                 )
             except MalformedReplyError as error:

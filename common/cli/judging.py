@@ -299,6 +299,7 @@ def show(
         "coreset_projection": asdict(saved.selection) if saved.selection else None,
         "radius": saved.radius,
         "radii": saved.radii,
+        "shares": {name: asdict(own) for name, own in sorted(saved.shares.items())},
         "stale": list(saved.stale),
         "provenance": saved.provenance,
     }
@@ -322,6 +323,7 @@ def _description(facts: dict[str, Any], space: str) -> list[tuple[str, str]]:
     lines = [
         ("parts", ", ".join(facts["categories"]) or "not named"),
         ("bank", f"{rows} rows of {facts['feature_dim']} numbers ({facts['number_format']})"),
+        *([("shares", _shares(facts["shares"]))] if facts["shares"] else []),
         ("feature space", space),
         ("fingerprint", facts["fingerprint"]),
         ("coreset", _selection(facts["coreset_projection"])),
@@ -371,6 +373,15 @@ def _radii(radii: dict[str, float]) -> str:
     if len(radii) == 1:
         return f"{next(iter(radii.values())):.4g}"
     return ", ".join(f"{name} {own:.4g}" for name, own in sorted(radii.items())) or "unknown"
+
+
+def _shares(shares: dict[str, dict[str, Any]]) -> str:
+    """Rows of each part in a shared bank, and how far its own patches lie from them."""
+    return ", ".join(
+        f"{name} {own['rows']} rows"
+        + ("" if own["radius"] is None else f" (radius {own['radius']:.4g})")
+        for name, own in shares.items()
+    )
 
 
 def _selection(facts: dict[str, int] | None) -> str:

@@ -19,10 +19,11 @@ from common.patchcore import PatchCore
 from common.patchcore.distances import Distances
 from common.patchcore.local_bank import build_local_bank, covering_radius
 from common.patchcore.model_folder import recover_model, remove_model
-from common.patchcore.model_store import SavedModel
+from common.patchcore.model_store import SHARED, SavedModel
 from common.patchcore.network.feature_cache import UNLIMITED_BYTES, FeatureCache
 from common.patchcore.network.features import FeatureSource
 from common.patchcore.network.inputs import ImageInput
+from common.patchcore.shares import Share
 from common.paths import beside
 from common.system.files import temporary_folder
 
@@ -46,7 +47,8 @@ class Growth:
     reach_before, reach_after : float
         Distance of the new images' worst-covered patch from the bank.
     radius : float or None
-        The bank's own radius before; what lies within it is not new.
+        The bank's own radius before (in a shared bank the category's, where one was named); what
+        lies within it is not new.
     folder : Path or None
         Where the model was written; None if nothing was new.
     kept : Path or None
@@ -191,7 +193,7 @@ def add_images(
             f"{', '.join(saved.categories)}"
         )
     bank = model.banks[name]
-    radius = saved.radii.get(name)
+    radius = saved.limit(name, category)
     fresh = fresh_images(images, name, radius, _added(saved))
     judged = judge_new(model, category, fresh)
     if not (suspicious or dry_run):
@@ -237,6 +239,7 @@ def add_images(
     grown = replace(
         saved,
         banks={**saved.banks, name: np.concatenate([bank, new.rows])},
+        shares=_grown_shares(saved, name, category, growth),
         stale=tuple(sorted({*saved.stale, *calibrated})),
         provenance={**saved.provenance, "added": [*_added(saved), _record(growth)]},
     )
@@ -256,6 +259,17 @@ def _distances(saved: SavedModel, model: PatchCore, changes: dict[str, Any]) -> 
                 f"with {value}, and goes on with it; leave this setting out"
             )
     return saved.selection
+
+
+def _grown_shares(
+    saved: SavedModel, bank: str, category: str | None, growth: Growth
+) -> dict[str, Share]:
+    """Count the new rows to the category's share of a shared bank; to none if it was not named."""
+    own = saved.shares.get(category) if category is not None and bank == SHARED else None
+    if category is None or own is None:
+        return saved.shares
+    grown = replace(own, rows=own.rows + growth.rows_after - growth.rows_before)
+    return {**saved.shares, category: grown}
 
 
 def _added(saved: SavedModel) -> list[dict[str, Any]]:

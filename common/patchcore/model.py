@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,10 @@ from common.patchcore.network.choice import settle_network
 from common.patchcore.network.feature_cache import UNLIMITED_BYTES, FeatureCache
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.features import FeatureSource
-from common.patchcore.network.inputs import as_inputs
+from common.patchcore.network.inputs import ImageInput, as_inputs
 from common.patchcore.network.weights import load_weights, random_seed
 from common.patchcore.row_format import row_dtype, settle
+from common.patchcore.shares import Share, fair_sizes, pooled
 from common.system.files import temporary_folder
 
 
@@ -120,6 +122,7 @@ class PatchCore:
         self.categories: tuple[str, ...] = ()
         self.selection: Distances | None = None
         self.radii: dict[str, float] = {}
+        self.shares: dict[str, Share] = {}
         self.stale: tuple[str, ...] = ()
         self.uncalibrated = ""
         self.provenance: dict[str, Any] = {}
@@ -156,8 +159,9 @@ class PatchCore:
             float32, ImageNet-normalized; data-set items; loader batches. Sizes in pixels, and
             they may differ.
         category : str, optional
-            Fit one bank per category by calling once for each; without it the bank is shared.
-            A bank that is there already is replaced.
+            Fit one bank per category by calling once for each; without it the bank is shared, and
+            each category that the images name (data-set items do) has its share of the rows, in
+            proportion to its images. A bank that is there already is replaced.
         progress : callable (images done, images in all), optional
             Called as the work goes on.
 
@@ -175,7 +179,8 @@ class PatchCore:
 
         Notes
         -----
-        The bank has min(ceil(`local-coreset-ratio` x patches), `global-bank-size`) rows. Features
+        The bank has min(ceil(`local-coreset-ratio` x patches), `global-bank-size`) rows, at least
+        one for each category, chosen farthest first within the category: see `shares`. Features
         are spilled to a temporary folder unless a cache was given.
 
         Examples
@@ -196,27 +201,55 @@ class PatchCore:
                 "shared bank or one per category"
             )
         self.selection = Distances(self.settings.coreset_projection, self.settings.seed)
-        local = self._local_bank(images, self.selection, progress)
-        self.set_bank(name, settle(local.rows, self.settings.wire_dtype))
-        self.radii[name] = float(local.radii[-1])
-        if category is not None and category not in self.categories:
-            self.categories = (*self.categories, category)
-        return self
-
-    def _local_bank(
-        self, images: Iterable[Any], distances: Distances, progress: Progress | None
-    ) -> LocalBank:
         inputs = list(as_inputs(images))
         if not inputs:
             raise InputError("no training image was given; PatchCore needs at least one good image")
-        settings = self.settings
-        grids = [self.space.patch_grid(image.file_size) for image in inputs]
-        patches = sum(rows * columns for rows, columns in grids)
-        size = min(row_budget(settings.local_coreset_ratio, patches), settings.global_bank_size)
+        groups: dict[str, list[ImageInput]] = {}
+        for image in inputs:
+            groups.setdefault("" if category else image.category or "", []).append(image)
+        built = self._local_banks(groups, self.selection, progress)
+        wire = self.settings.wire_dtype
+        rows = pooled({of: settle(local.rows, wire) for of, local in built.items()})
+        self.set_bank(name, rows)
+        self.radii[name] = max(float(local.radii[-1]) for local in built.values())
+        if category:
+            self.categories = tuple(dict.fromkeys((*self.categories, category)))
+            return self
+        self.shares = {
+            of: Share(len(local.rows), float(local.radii[-1])) for of, local in built.items() if of
+        }
+        self.categories = tuple(self.shares) or self.categories
+        return self
+
+    def _local_banks(
+        self,
+        groups: Mapping[str, list[ImageInput]],
+        distances: Distances,
+        progress: Progress | None,
+    ) -> dict[str, LocalBank]:
+        """Choose the rows of each category, within its share; images of no category are one."""
+        settings, names = self.settings, sorted(groups)
+        patches = [
+            sum(math.prod(self.space.patch_grid(image.file_size)) for image in groups[of])
+            for of in names
+        ]
+        ratio = settings.local_coreset_ratio
+        total = min(row_budget(ratio, sum(patches)), settings.global_bank_size)
+        images = [float(len(groups[of])) for of in names]
+        sizes = fair_sizes(total, images, [row_budget(ratio, count) for count in patches])
+        told = _Told(progress, sum(map(len, groups.values())))
+
+        def build(source: FeatureSource) -> dict[str, LocalBank]:
+            told.before = 0
+            built = {}
+            for of, size in zip(names, sizes, strict=True):
+                own, dtype = groups[of], self.storage_dtype
+                built[of] = build_local_bank(source, own, size, distances, dtype, progress=told)
+                told.before += len(own)
+            return built
+
         if self.source.cache is not None:
-            return build_local_bank(
-                self.source, inputs, size, distances, self.storage_dtype, progress=progress
-            )
+            return self.source.whole(build, self.source)
         with temporary_folder("fedpatchcore-") as spill:
             source = FeatureSource(
                 self.extractor,
@@ -224,9 +257,7 @@ class PatchCore:
                 settings.batch_size,
                 settings.num_workers,
             )
-            return build_local_bank(
-                source, inputs, size, distances, self.storage_dtype, progress=progress
-            )
+            return source.whole(build, source)
 
     def set_bank(self, name: str, rows: NDArray[np.floating]) -> None:
         """Take over a finished memory bank.
@@ -257,6 +288,8 @@ class PatchCore:
         self.categories = tuple(
             category for category in self.categories if bank_of(category) != name
         )
+        if name == SHARED:
+            self.shares = {}
 
     def can_judge(self, category: str) -> bool:
         """Whether a bank is there for images of a category."""
@@ -457,6 +490,7 @@ class PatchCore:
             stations=self.stations,
             selection=self.selection,
             radii=self.radii,
+            shares=self.shares,
             stale=self.stale,
             weights_source=self.settings.absolute().weights,
             provenance=self.provenance,
@@ -550,7 +584,8 @@ class PatchCore:
                 )
             model.set_bank(name, rows)
         model.categories, model.selection = saved.categories, saved.selection
-        model.radii, model.provenance = dict(saved.radii), dict(saved.provenance)
+        model.radii, model.shares = dict(saved.radii), dict(saved.shares)
+        model.provenance = dict(saved.provenance)
         if settings.image_score != saved.image_score:
             # A threshold is a score of one kind: it says nothing about scores of another.
             model.uncalibrated = (
@@ -561,3 +596,14 @@ class PatchCore:
         model.thresholds, model.calibration = dict(saved.thresholds), dict(saved.calibration)
         model.stations, model.stale = dict(saved.stations), saved.stale
         return model
+
+
+class _Told:
+    """Progress through the images of all categories, told category by category."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self.progress, self.total, self.before = progress, total, 0
+
+    def __call__(self, done: int, of_category: int) -> None:
+        if self.progress is not None:
+            self.progress(self.before + done, self.total)

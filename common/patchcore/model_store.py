@@ -26,6 +26,7 @@ from common.patchcore.model_folder import (
     sync_folder,
 )
 from common.patchcore.network.feature_space import FeatureSpace
+from common.patchcore.shares import Share
 from common.paths import beside, json_text
 from common.system.files import write_whole
 
@@ -88,6 +89,11 @@ class SavedModel:
         None for a model that was saved before this was kept.
     radii : dict of bank to float
         Distance of the training patch that lies farthest from each bank; absent where not known.
+        Of a shared bank with shares: from the rows of its own category.
+    shares : dict of category to Share
+        What each category has of a shared bank; empty where each has its own, where nobody said
+        what the images show, and in a model that was saved before shares were kept. Rows that were
+        added later without naming a category are in no share.
     stale : tuple of str
         Categories whose bank has grown since they were calibrated: their thresholds still promise
         at least what they did, their calibration scores are no longer those of this bank.
@@ -107,6 +113,7 @@ class SavedModel:
     stations: dict[str, StationCalibration] = field(default_factory=dict)
     selection: Distances | None = None
     radii: dict[str, float] = field(default_factory=dict)
+    shares: dict[str, Share] = field(default_factory=dict)
     stale: tuple[str, ...] = ()
     weights_source: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -120,6 +127,17 @@ class SavedModel:
     def radius(self) -> float | None:
         """The largest radius of all banks."""
         return max(self.radii.values(), default=None)
+
+    def limit(self, bank: str, category: str | None) -> float | None:
+        """How far a patch may lie from a bank and be nothing new to it; None if not known.
+
+        In a shared bank a category has a radius of its own: what a coarse one takes for nothing
+        new may be all that a fine one shows.
+        """
+        own = self.shares.get(category or "")
+        if bank == SHARED and own is not None and own.radius is not None:
+            return own.radius
+        return self.radii.get(bank)
 
     def calibrated(self, bank: str) -> set[str]:
         """Categories that a bank judges and that were calibrated."""
@@ -168,6 +186,7 @@ class SavedModel:
             "coreset_projection": None if self.selection is None else asdict(self.selection),
             "radius": self.radius,
             "radii": self.radii,
+            "shares": {name: asdict(own) for name, own in sorted(self.shares.items())},
             "stale": list(self.stale),
             "weights_source": self.weights_source,
             "provenance": self.provenance,
@@ -214,6 +233,7 @@ class SavedModel:
                 stations=_read_stations(facts.get("stations", {})),
                 selection=_read_selection(facts.get("coreset_projection")),
                 radii=_read_radii(facts, banks),
+                shares=_read_shares(facts.get("shares", {}), banks),
                 stale=tuple(map(str, facts.get("stale", ()))),
                 weights_source=str(facts["weights_source"]),
                 provenance=dict(facts["provenance"]),
@@ -244,6 +264,27 @@ def _read_radii(facts: dict[str, Any], banks: Iterable[str]) -> dict[str, float]
     if not (set(radii) <= set(banks) and all(0 <= own < np.inf for own in radii.values())):
         raise ValueError(f"radii are {radii}; expected distances, of banks that are there")
     return radii
+
+
+def _read_shares(
+    facts: dict[str, dict[str, Any]], banks: dict[str, NDArray[np.floating]]
+) -> dict[str, Share]:
+    shares = {
+        str(name): Share(int(own["rows"]), None if own["radius"] is None else float(own["radius"]))
+        for name, own in facts.items()
+    }
+    if not shares:
+        return shares
+    told, found = sum(own.rows for own in shares.values()), len(banks.get(SHARED, ()))
+    if told > found or not all(
+        own.rows >= 1 and (own.radius is None or 0 <= own.radius < np.inf)
+        for own in shares.values()
+    ):
+        raise ValueError(
+            f"shares of {told} rows in all, of a shared bank of {found}; expected at least one row "
+            "a category, no more than there are, and distances"
+        )
+    return shares
 
 
 def _grown_before(model: SavedModel) -> tuple[str, ...]:

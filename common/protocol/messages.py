@@ -120,10 +120,11 @@ class SpaceFacts(Facts):
 class SurveyRequest(Facts):
     """Asks who a station is; both sides must speak the same version of this protocol.
 
-    1 was the first version's, in which one image that could not be judged ended a score.
+    1 was the first version's, in which one image that could not be judged ended a score; since 3
+    rows are those of a category, in a shared bank as well.
     """
 
-    protocol: Annotated[int, Field(ge=2, le=2)] = 2
+    protocol: Annotated[int, Field(ge=3, le=3)] = 3
 
 
 class SurveyReply(Facts):
@@ -140,7 +141,11 @@ class SurveyReply(Facts):
 
 
 class BankPart(Facts):
-    """Brings one part of the global bank after `round`, to be stored; nothing else is asked."""
+    """Brings one part of the global bank after `round`, to be stored; nothing else is asked.
+
+    Banks are named by category here and in all other messages: in scope `shared` these are the
+    categories' shares of the one bank, which is put together where it judges.
+    """
 
     round: Round
     part: Part
@@ -223,7 +228,8 @@ class CategoryScores(Facts):
 class ScoreReply(Computed):
     """Accompanies the counts; `radius` is the distance of the worst-covered training patch.
 
-    It is not there for banks whose training images could not be read again.
+    It is not there for banks whose training images could not be read again. Of a shared bank there
+    is one for each category, from its own rows.
     """
 
     categories: Annotated[dict[CategoryName, CategoryScores], Field(max_length=MAX_CATEGORIES)]

@@ -108,7 +108,7 @@ def run_baseline(
     record.training_summary, record.device = result.summary, model.extractor.computed_by
     if record.evaluated:
         record.error = None
-        record.save_model(dict(model.banks), model.radii)
+        record.save_model(dict(model.banks), model.radii, shares=model.shares)
     else:
         record.status = "failed"
     write_run(record, out)

@@ -20,6 +20,7 @@ from common.evaluation.judge import CategoryResult, left_out
 from common.patchcore.distances import Distances
 from common.patchcore.model_store import SHARED, SavedModel, StationCalibration, bank_of
 from common.patchcore.network.feature_space import FeatureSpace
+from common.patchcore.shares import Share
 
 FORMAT: Final = 1
 
@@ -181,6 +182,7 @@ class RunRecord:
         banks: dict[str, NDArray[Any]],
         radii: Mapping[str, float],
         calibrations: dict[str, StationCalibration] | None = None,
+        shares: Mapping[str, Share] | None = None,
         **provenance: Any,
     ) -> None:
         """Make the model that the run leaves: its banks, with the thresholds of what was kept."""
@@ -198,6 +200,7 @@ class RunRecord:
             stations=calibrations or {},
             selection=Distances(self.settings.coreset_projection, self.settings.seed),
             radii={name: radii[name] for name in banks if name in radii},
+            shares=dict(shares or {}),
             weights_source="" if self.hide_paths else self.settings.absolute().weights,
             provenance={
                 "method": self.method,

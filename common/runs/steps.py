@@ -37,7 +37,11 @@ class Steps:
 
     def fit(self, model: PatchCore, bank: str, samples: Sequence[Sample], place: str) -> None:
         """Build one bank, named after its category or `shared`, of its own among the samples."""
-        own = [sample.path for sample in samples if bank in (SHARED, bank_of(sample.category))]
+        own = [
+            {"image": sample.path, "category": sample.category}
+            for sample in samples
+            if bank in (SHARED, bank_of(sample.category))
+        ]
         if not own:
             folder = category_of(bank) or "<category>"
             raise InputError(f"{place}: no training image; expected {folder}/train/good/...")

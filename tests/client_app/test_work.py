@@ -19,6 +19,7 @@ from common.data.images import read_size
 from common.data.layout import index_data
 from common.evaluation import EvaluationCounts
 from common.patchcore.network.features import FeatureSource
+from common.patchcore.shares import pooled
 from common.protocol.messages import (
     BankPart,
     BuildReply,
@@ -202,6 +203,25 @@ def test_scores_are_counts_and_held_out_scores_and_no_more(parts: Path) -> None:
     # 8 test and 2 held-out images; the 6 of the bank come from the cache.
     assert reply.extracted == 10
     assert reply.radius["shared"] > 0
+
+
+def test_the_shares_of_a_shared_bank_judge_together(parts: Path) -> None:
+    asked = Asked(real(parts), bank_scope="shared")
+    _, rows = asked.build(budgets={"pipe_staple": 9, "tank_screw": 12})
+    apart, counts = score(asked, rows)
+    whole, same = score(Asked(real(parts), bank_scope="shared"), {"shared": pooled(rows)})
+    assert apart.categories == whole.categories
+    for name, array in counts.items():
+        np.testing.assert_array_equal(same[name], array)
+    # Each part's training patches against its own rows, as with banks of their own.
+    own, _ = score(Asked(real(parts), bank_scope="category"), rows)
+    assert apart.radius == own.radius
+    assert set(own.radius) == {"pipe_staple", "tank_screw"}
+    assert whole.radius["shared"] <= max(own.radius.values())
+    # A part that sent nothing is judged by the rows of the others.
+    few, _ = score(asked, {"tank_screw": rows["tank_screw"]})
+    assert set(few.categories) == {"pipe_staple", "tank_screw"}
+    assert few.without_bank == []
 
 
 def test_a_bank_that_came_in_parts_judges_as_one_that_came_along(parts: Path) -> None:

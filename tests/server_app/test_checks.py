@@ -177,6 +177,16 @@ def test_without_scoring_only_held_out_scores_come() -> None:
         check_counts(reply, {})
 
 
+def test_radii_of_a_shared_bank_are_those_of_its_categories() -> None:
+    told = score_reply(radius={"clip": 1.0, "wire": 2.0})
+    arrays = arrays_for(clip=2, wire=3)
+    own = {"banks": {"shared"}, "score_images": True}
+    assert check_score_reply(told, arrays, SURVEY, parts=("clip", "wire"), **own)
+    for parts in (None, ("clip",)):
+        with pytest.raises(MalformedReplyError, match=r"a radius of bank '(clip|wire)', which was"):
+            check_score_reply(told, arrays, SURVEY, parts=parts, **own)
+
+
 def test_a_category_without_a_bank_must_be_named_as_such() -> None:
     only_clip = score_reply(
         categories={"clip": CategoryScores(test=2, held_out_scores=[1.0])},

@@ -10,7 +10,7 @@ from server_cases import settings, survey
 
 from common.protocol.messages import part_of_rows
 from server_app import plan as plan_module
-from server_app.plan import make_plan, parts_needed
+from server_app.plan import make_plan, parts_needed, sizes_at_hand
 
 
 def test_shared_bank_worked_by_hand() -> None:
@@ -19,22 +19,67 @@ def test_shared_bank_worked_by_hand() -> None:
         "a": survey("a", {"screw": (6, 600), "clip": (4, 400)}),
         "c": survey("c", {"screw": (0, 0)}),
     }
-    bank = make_plan(surveys, settings(global_bank_size=100)).banks["shared"]
-    # 10 : 30 : 0 images -> 0.25, 0.75, 0. Budgets 2 x 100 x 0.25 = 50 and 150; ten per cent of
-    # the patches allow 100 and 300.
-    assert bank.stations == ("a", "b", "c")
-    np.testing.assert_array_equal(bank.weights, [0.25, 0.75, 0.0])
-    assert bank.patches == (1000, 3000, 0)
-    assert bank.budgets == {"a": 50, "b": 150}
-    assert bank.size == 100
-    assert bank.patches_of("b") == 3000
+    plan = make_plan(surveys, settings(global_bank_size=102, bank_scope="shared"))
+    clip, screw = plan.banks["clip"], plan.banks["screw"]
+    # One row each, the other 100 by 34 : 6 images: 85 and 15.
+    assert (clip.size, screw.size) == (86, 16)
+    assert clip.stations == ("a", "b")
+    np.testing.assert_array_equal(clip.weights, [4 / 34, 30 / 34])
+    assert clip.patches == (400, 3000)
+    # 2 x 86 x 4/34 = 20.2 and 2 x 86 x 30/34 = 151.8; a tenth of the patches allows 40 and 300.
+    assert clip.budgets == {"a": 21, "b": 152}
+    assert clip.patches_of("b") == 3000
+    # 2 x 16 x 1 of at most 60; nothing of a station without a training image.
+    assert screw.stations == ("a", "c")
+    np.testing.assert_array_equal(screw.weights, [1.0, 0.0])
+    assert screw.budgets == {"a": 32}
+    assert plan.budgets_of("a") == {"clip": 21, "screw": 32}
+
+
+def test_what_a_part_cannot_fill_of_a_shared_bank_goes_to_the_others() -> None:
+    surveys = {
+        "a": survey("a", {"clip": (10, 200), "screw": (10, 5000)}),
+        "b": survey("b", {"clip": (10, 200)}),
+    }
+    # A tenth of clip's patches is 20 + 20 rows, below its 134 of 200.
+    plan = make_plan(surveys, settings(global_bank_size=200, bank_scope="shared"))
+    assert {name: bank.size for name, bank in plan.banks.items()} == {"clip": 40, "screw": 160}
+    # With a bank of its own nobody else could use them.
+    own = make_plan(surveys, settings(global_bank_size=200, bank_scope="category"))
+    assert {name: bank.size for name, bank in own.banks.items()} == {"clip": 133, "screw": 67}
+
+
+@given(
+    images=st.dictionaries(st.sampled_from("xyz"), st.integers(1, 30), min_size=1),
+    size=st.integers(1, 200),
+    came=st.dictionaries(st.sampled_from("xyz"), st.integers(0, 300)),
+)
+def test_sizes_of_what_came_are_the_planned_ones_if_all_came(
+    images: dict[str, int], size: int, came: dict[str, int]
+) -> None:
+    surveys = {"a": survey("a", {name: (n, 500 * n) for name, n in images.items()})}
+    for scope in ("shared", "category"):
+        chosen = settings(global_bank_size=size, bank_scope=scope)
+        plan = make_plan(surveys, chosen)
+        planned = {name: bank.size for name, bank in plan.banks.items()}
+        assert sizes_at_hand(plan, planned, chosen) == planned
+        assert sizes_at_hand(plan, {}, chosen) == planned
+        found = sizes_at_hand(plan, came, chosen)
+        if scope == "category":
+            assert found == planned
+            continue
+        # No row that came is left out while another category has fewer than the bank has room for.
+        there = {name: rows for name, rows in came.items() if rows and name in planned}
+        taken = sum(min(found[name], rows) for name, rows in there.items())
+        if there:
+            assert taken == min(max(sum(planned.values()), len(there)), sum(there.values()))
 
 
 def test_equal_weights_count_stations_not_images() -> None:
     surveys = {"a": survey("a", {"clip": (1, 9000)}), "b": survey("b", {"clip": (99, 9000)})}
     equal = make_plan(surveys, settings(weighted_by_samples=False, global_bank_size=100))
     # 2 x 100 x 1/2 each.
-    assert equal.banks["shared"].budgets == {"a": 100, "b": 100}
+    assert equal.banks["clip"].budgets == {"a": 100, "b": 100}
 
 
 def test_category_banks_share_the_size_by_training_images() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,12 @@ class ImageInput:
     Attributes
     ----------
     source : Path, PIL image, uint8 array (H, W[, 3 or 4]) or normalized float tensor (3, h, w)
+    category : str or None
+        The part that it shows, where the caller told.
     """
 
     source: Any
+    category: str | None = None
 
     @property
     def name(self) -> str:
@@ -87,8 +90,8 @@ def as_inputs(images: Iterable[Any]) -> Iterator[ImageInput]:
     images : iterable
         Paths, PIL images (taken as they are, without a look at their EXIF orientation), uint8
         arrays (H, W), (H, W, 3) or (H, W, 4), normalized tensors (3, h, w) or batches
-        (b, 3, h, w), data-set items or loader batches (mappings with `image`), or an
-        `AutoVIDataset`.
+        (b, 3, h, w), data-set items or loader batches (mappings with `image`, and maybe
+        `category`), or an `AutoVIDataset`.
 
     Yields
     ------
@@ -102,11 +105,16 @@ def as_inputs(images: Iterable[Any]) -> Iterator[ImageInput]:
     if isinstance(images, str | Path):
         raise ValueError(f"images is one path, {images}; give a list of images")
     if isinstance(images, AutoVIDataset) and images.transform is None:
-        images = [sample.path for sample in images.samples]  # decoded when their turn comes
+        # Decoded when their turn comes.
+        images = [{"image": one.path, "category": one.category} for one in images.samples]
     for image in images:
         if isinstance(image, Mapping):
-            inner = image["image"]
-            yield from as_inputs(inner if isinstance(inner, list) else [inner])
+            inner, told = image["image"], image.get("category")
+            found = as_inputs(inner if isinstance(inner, list) else [inner])
+            if isinstance(told, str) or told is None:
+                yield from (replace(one, category=told) for one in found)
+            else:
+                yield from (replace(o, category=c) for o, c in zip(found, told, strict=True))
         elif isinstance(image, torch.Tensor) and image.ndim == 4 and image.shape[1] == 3:
             yield from (ImageInput(one) for one in image)
         elif isinstance(image, torch.Tensor) and image.ndim == 3 and image.shape[0] == 3:

@@ -221,3 +221,58 @@ def test_an_unreadable_image_is_named_before_anything_is_written(
     with pytest.raises(InputError, match=r"2\.png"):
         add_images(two, variants, category=FINE, suspicious=True)
     assert (two / "model.json").read_bytes() == content
+
+
+@pytest.mark.parametrize("fitted_two", ["shared"], indirect=True)
+def test_a_shared_bank_grows_by_the_radius_of_the_part(
+    two: Path, plain: Path, variants: list[Path], tmp_path: Path
+) -> None:
+    """What lies within the coarse part's radius was "nothing to add" to the fine one."""
+    model = PatchCore.load(two)
+    model.fit(
+        {"image": path, "category": part}
+        for part in (COARSE, FINE)
+        for path in sorted((plain / part / "train").glob("*.png"))[:6]
+    )
+    model.save(two)
+    saved = SavedModel.load(two)
+    fine, coarse = saved.shares[FINE], saved.shares[COARSE]
+    assert abs(fine.rows - coarse.rows) <= 1
+    assert fine.radius is not None
+    assert saved.radii["shared"] == coarse.radius
+    reach = add_images(two, variants, category=FINE, dry_run=True).reach_before
+    facts = json.loads((two / "model.json").read_text())
+    facts["shares"][COARSE]["radius"] = facts["radius"] = facts["radii"]["shared"] = 2 * reach
+    (two / "model.json").write_text(json.dumps(facts))
+    # Without a name the bank's largest radius holds: nothing is new.
+    blind = add_images(two, variants, suspicious=True, dry_run=True)
+    assert blind.rows_after == blind.rows_before
+    growth = add_images(two, variants, category=FINE, most_rows=1000, suspicious=True)
+    assert growth.radius == fine.radius
+    assert growth.reach_after <= fine.radius < growth.reach_before
+    grown = SavedModel.load(two)
+    added = growth.rows_after - growth.rows_before
+    assert added > 0
+    assert grown.shares[FINE].rows == fine.rows + added
+    assert grown.shares[COARSE].rows == coarse.rows
+    assert grown.shares[FINE].radius == fine.radius
+    # The same images again are covered by now.
+    again = add_images(two, variants, category=FINE, suspicious=True)
+    assert (again.images, again.repeated) == (0, len(variants))
+
+
+@pytest.mark.parametrize("fitted_two", ["shared"], indirect=True)
+def test_rows_of_no_named_part_are_in_no_share(
+    two: Path, plain: Path, variants: list[Path]
+) -> None:
+    model = PatchCore.load(two)
+    model.fit(
+        {"image": path, "category": FINE}
+        for path in sorted((plain / FINE / "train").glob("*.png"))[:6]
+    )
+    model.categories = (COARSE, FINE)
+    model.save(two)
+    before = SavedModel.load(two).shares
+    growth = add_images(two, variants, suspicious=True)
+    assert growth.rows_after > growth.rows_before
+    assert SavedModel.load(two).shares == before

@@ -16,6 +16,7 @@ from users import another_user
 from common.errors import InputError
 from common.patchcore.model_store import SavedModel
 from common.patchcore.network.feature_space import FeatureSpace
+from common.patchcore.shares import Share
 
 SPACE = FeatureSpace("resnet18", ("layer2", "layer3"), 3, 0, "float32", "random (seed 42)", "ab")
 ROWS = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float16)
@@ -48,6 +49,8 @@ def test_saving_and_loading_is_the_identity(tmp_path: Path) -> None:
     for number, saved in enumerate(
         (
             model(),
+            model(shares={"bolt": Share(2, 1.5), "nut": Share(3)}),
+            model(shares={"bolt": Share(2)}),  # the others were added without a name
             model(radii={}, thresholds={}, categories=(), provenance={}, image_score="99.5"),
             model(
                 banks={"bolt": ROWS.astype(np.float32), "nut": ROWS[:2].astype(np.float32)},
@@ -134,6 +137,11 @@ DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
     (lambda m: edit(m, radius="far", radii="drop"), "not the facts of a model"),
     (lambda m: edit(m, radii={"nut": 1.0}), "of banks that are there"),
     (lambda m: edit(m, radii={"shared": -1.0}), "expected distances"),
+    (lambda m: edit(m, shares=[1]), "not the facts of a model"),
+    (lambda m: edit(m, shares={"bolt": {"rows": 6, "radius": 1.0}}), "no more than there are"),
+    (lambda m: edit(m, shares={"bolt": {"rows": 0, "radius": 1.0}}), "at least one row"),
+    (lambda m: edit(m, shares={"bolt": {"rows": 1, "radius": -1.0}}), "and distances"),
+    (lambda m: edit(m, shares={"bolt": {"rows": 1}}), "not the facts of a model"),
     (lambda m: edit(m, thresholds=[1]), "not the facts of a model"),
     (lambda m: edit(m, calibration={"bolt": [float("nan")]}), "calibration score is not finite"),
     (lambda m: edit(m, calibration=[1.0]), "not the facts of a model"),

@@ -34,7 +34,11 @@ def test_local_is_each_station_by_itself(scope: str, index: DataIndex, tmp_path:
         bank, held_out = split_holdout(train, settings.calibration_fraction)
         for name in index.categories:
             model = PatchCore(settings)
-            mine = [one.path for one in bank if scope == "shared" or one.category == name]
+            mine = [
+                {"image": one.path, "category": one.category}
+                for one in bank
+                if scope == "shared" or one.category == name
+            ]
             model.fit(mine)
             test = [one for one in own if one.split == "test" and one.category == name]
             judge(model, index, name, test, (), lambda name=name: evaluations[name])
