@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 from rich.panel import Panel
 from rich.table import Table
 
-from common.cli.console import console, styled
+from common.cli.console import console, note, styled
 from common.cli.runs import federate_with
 from common.cli.shared import (
     SetOption,
@@ -22,6 +23,7 @@ from common.cli.shared import (
     tell_unused,
     usable_out,
 )
+from common.config import Settings
 from common.data.layout import index_data
 from common.errors import InputError
 from common.runs.honoured import require_used
@@ -93,30 +95,37 @@ def demo(
         federate_with(settings.with_(partition=partition, output_dir=str(folder)))
     with at_work():
         report = write_report(list(runs.values()), out / "report.html")
-    _print_comparison(runs, settings.weights == "random")
+    _print_comparison(runs, settings)
     console.print(
         f"5. report: {report}   (all in {time.monotonic() - started:.0f} s)",
         highlight=False,
     )
 
 
-def _print_comparison(runs: dict[str, Path], random_weights: bool) -> None:
+def _print_comparison(runs: dict[str, Path], settings: Settings) -> None:
     from common.analysis import create_comparison_table
+    from common.analysis.tables import results_table, with_mean_row
     from common.evaluation import load_metrics
 
     results = {}
     for folder in runs.values():
         results.update(load_metrics(folder))
     comparison = create_comparison_table(results, "0.05")
-    table = Table(title="AUC-sPRO at FPR limit 0.05, SYNTHETIC data", title_justify="left")
+    ranking = with_mean_row(results_table(results, ("classification", "auc_roc")))
+    table = Table(
+        title=f"AUC-sPRO at FPR limit 0.05, and image AUROC: SYNTHETIC images, {settings.backbone}",
+        title_justify="left",
+    )
     table.add_column("category")
     for method in comparison.columns:
         table.add_column(str(method), justify="right")
-    for category, row in comparison.iterrows():
-        cells = ["-" if value != value else f"{value:.3f}" for value in row]
-        table.add_row(str(category), *cells)
+    for (category, located), (_, ranked) in zip(
+        comparison.iterrows(), ranking.iterrows(), strict=True
+    ):
+        pairs = zip(located, ranked, strict=True)
+        table.add_row(str(category), *("  ".join(map(_shown, pair)) for pair in pairs))
     console.print(table)
-    if random_weights:
+    if settings.weights == "random":
         console.print(
             styled(
                 "These figures come from RANDOM network weights on drawings: they show that "
@@ -124,6 +133,12 @@ def _print_comparison(runs: dict[str, Path], random_weights: bool) -> None:
                 "bold yellow",
             )
         )
+    else:
+        note("drawings are easier than parts: real ones will find fewer of their defects")
+
+
+def _shown(value: float) -> str:
+    return "    -" if math.isnan(value) else f"{value:.3f}"
 
 
 def _clear(out: Path) -> None:
