@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,21 @@ def test_a_line_in_a_table_of_names_is_all_that_a_new_one_needs(
     done = run(aggregation="last_rows", partition="even", backbone="mine", image_score="zero")
     assert done.error is None
     assert done.run["feature_space"]["backbone"] == "mine"
-    # ceil(2 x 40 / 3) = 27 rows of each station, the last 40 of all: 0, 13 and 27.
-    chosen = [done.contributions[f"station-{n}"]["rows_chosen"] for n in range(3)]
-    assert chosen == [0, 13, 27]
+    # Of each part a station sends 2 x size x its share of the images, at most half its patches;
+    # the last `size` rows of all are taken: those of the last stations.
+    stations = [done.contributions[f"station-{n}"] for n in range(3)]
+    expected = [0, 0, 0]
+    for part, share in done.model["shares"].items():
+        left, told = share["rows"], [station["categories"].get(part) for station in stations]
+        images = sum(own["images"] for own in told if own)
+        for n in (2, 1, 0):
+            if own := told[n]:
+                sent = math.ceil(2 * share["rows"] * own["images"] / images)
+                taken = min(left, sent, math.ceil(own["patches"] / 2))
+                expected[n], left = expected[n] + taken, left - taken
+        assert left == 0
+    chosen = [station["rows_chosen"] for station in stations]
+    assert chosen == expected
+    assert chosen[0] < chosen[1] < chosen[2]
+    assert sum(chosen) == 40
     assert {told["classification"]["auc_roc"] for told in done.metrics.values()} == {0.5}

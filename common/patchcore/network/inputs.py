@@ -109,12 +109,10 @@ def as_inputs(images: Iterable[Any]) -> Iterator[ImageInput]:
         images = [{"image": one.path, "category": one.category} for one in images.samples]
     for image in images:
         if isinstance(image, Mapping):
-            inner, told = image["image"], image.get("category")
-            found = as_inputs(inner if isinstance(inner, list) else [inner])
-            if isinstance(told, str) or told is None:
-                yield from (replace(one, category=told) for one in found)
-            else:
-                yield from (replace(o, category=c) for o, c in zip(found, told, strict=True))
+            inner = image["image"]
+            found = list(as_inputs(inner if isinstance(inner, list) else [inner]))
+            names = _categories(image.get("category"), len(found))
+            yield from (replace(o, category=c) for o, c in zip(found, names, strict=True))
         elif isinstance(image, torch.Tensor) and image.ndim == 4 and image.shape[1] == 3:
             yield from (ImageInput(one) for one in image)
         elif isinstance(image, torch.Tensor) and image.ndim == 3 and image.shape[0] == 3:
@@ -129,6 +127,18 @@ def as_inputs(images: Iterable[Any]) -> Iterator[ImageInput]:
                 f"{getattr(image, 'shape', '')}; expected a path, a PIL image, a uint8 array "
                 "(H, W[, 3 or 4]) or a normalized tensor (3, h, w)"
             )
+
+
+def _categories(told: Any, images: int) -> list[str | None]:
+    """The category of each image of a data-set item or a loader batch, as far as it is told."""
+    if told is None:
+        return [None] * images
+    names: list[str | None] = [str(told)] * images
+    if not isinstance(told, str | int):
+        names = [str(name) for name in told]
+    if len(names) != images:
+        raise ValueError(f"{images} images come with {len(names)} categories; expected one each")
+    return names
 
 
 def _is_picture(image: Any) -> bool:

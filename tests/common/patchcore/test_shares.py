@@ -188,6 +188,9 @@ def test_loader_batches_and_folders_tell_whose_their_images_are(make, tmp_path) 
         "image": [drawn(category, seed) for category in (COARSE, FINE) for seed in range(2)],
         "category": [COARSE, COARSE, FINE, FINE],
     }
+    with pytest.raises(ValueError, match="4 images come with 3 categories"):
+        make().fit([{**batch, "category": [COARSE, FINE, FINE]}])
+    assert make().fit([{"image": drawn(FINE, 0), "category": 7}]).categories == ("7",)
     same = make().fit([batch])
     assert same.banks["shared"].tobytes() == folder_fit.banks["shared"].tobytes()
 
