@@ -40,13 +40,15 @@ def experiment(
 
     from common.data.demo_data import demo_data
     from common.runs.experiment import report_experiment, run_experiment
+    from common.runs.experiment_network import with_network_of
 
     root = data or plan.data
     if root is None:
         console.print("No data folder is named: the SYNTHETIC data set is used.")
         root = demo_data()
     index = open_data(root)
-    settings = settle_weights(plan.settings.with_(data_root=str(root)))
+    settings = with_network_of(out, plan.settings.with_(data_root=str(root)))
+    settings = settle_weights(settings)
     planned = plan.runs(settings.absolute())
     console.print(
         f"{len(planned)} runs on {len(index.samples)} images of {len(index.categories)} "

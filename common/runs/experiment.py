@@ -18,6 +18,8 @@ from common.analysis.report import write_report
 from common.config import Settings
 from common.data.layout import DataIndex
 from common.errors import InputError, RunError, reason
+from common.patchcore.network.architecture import AUTO
+from common.patchcore.network.architectures import find_backbone
 from common.paths import json_text
 from common.runs.baseline import run_baseline
 from common.runs.experiment_plan import PlannedRun
@@ -260,7 +262,10 @@ def _written_since(folder: Path, begun: datetime) -> bool:
 
 
 def _relevant(settings: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key not in NO_INFLUENCE}
+    found = {key: value for key, value in settings.items() if key not in NO_INFLUENCE}
+    if found.get("backbone", AUTO) != AUTO:  # a run tells its layers by name
+        found["layers"] = find_backbone(found["backbone"]).used(str(found["layers"]))
+    return found
 
 
 def _write_summary(out: Path, planned: Sequence[PlannedRun], outcomes: dict[str, Outcome]) -> None:

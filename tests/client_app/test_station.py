@@ -14,7 +14,7 @@ from common.config import Settings
 from common.data.layout import index_data
 from common.data.partition import make_partition
 from common.data.split import lay_out
-from common.errors import InputError
+from common.errors import InputError, MissingWeightsError
 from common.patchcore.network.weights import expected_shapes, random_state
 
 
@@ -56,7 +56,7 @@ def test_a_name_that_could_be_a_path_is_refused_before_any_folder_is_made(
 
 
 def test_the_runs_data_root_and_weights_path_are_ignored_with_a_notice(
-    tiny_data: Path, tmp_path: Path
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_config(data_root="/somewhere/else", weights="/somewhere/weights.pth")
     mine = node(tiny_data, weights=str(weight_file(tmp_path)))
@@ -66,10 +66,29 @@ def test_the_runs_data_root_and_weights_path_are_ignored_with_a_notice(
     assert station.notices == (
         "the run's data-root is ignored: a station's own node config decides",
     )
-    # Without weights of its own the run's path still is not followed.
+    # Without weights of its own the run's path still is not followed, nor do others take its place.
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    with pytest.raises(MissingWeightsError, match=r"put torchvision's file resnet18-f37072fd\.pth"):
+        open_station(node(tiny_data), run)
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    (tmp_path / "own.pth").rename(tmp_path / "hub/checkpoints/resnet18-f37072fd.pth")
     station = open_station(node(tiny_data), run)
     assert "the run's weights path is ignored: nothing names a file on a station" in station.notices
-    assert station.settings.weights in ("imagenet", "random")
+    assert station.settings.weights == "imagenet"
+
+
+def test_a_real_station_takes_no_other_network_than_the_plants(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    undecided = Settings(device="cpu").to_run_config()
+    with pytest.raises(MissingWeightsError, match="wide_resnet50_2"):
+        open_station(node(tiny_data), undecided)
+    simulated = open_station(
+        {"partition-id": 0, "num-partitions": 1}, {**undecided, "data-root": str(tiny_data)}
+    )
+    assert simulated.settings.backbone == "efficientnet_lite0"
+    assert any("takes its place" in notice for notice in simulated.notices)
 
 
 def test_weights_that_the_run_names_without_a_path_are_taken(tiny_data: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from server_cases import roster, space, survey
 
 from common.errors import RunError
+from common.patchcore.network.feature_space import FeatureSpace
 from server_app.roster import Participant, Roster, admit, admit_late, feature_dim
 
 
@@ -108,7 +109,8 @@ def test_features_of_a_wrong_dimension_are_refused_whatever_the_order() -> None:
 def test_feature_dimension_is_the_sum_of_channels(
     backbone: str, layers: tuple[str, ...], expected: int
 ) -> None:
-    assert feature_dim(backbone, layers) == expected
+    own = FeatureSpace(backbone, layers, 3, 0, "float32", "imagenet", "ab")
+    assert feature_dim(own) == expected
 
 
 def test_a_station_with_too_large_a_share_is_refused() -> None:
