@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -16,6 +17,10 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytes
 import pytest
 from hypothesis import settings
 from requirements import missing
+
+# Two hundred files of tests bring a million objects along, and no garbage: not searched meanwhile,
+# nor later on (`pytest_runtestloop`).
+gc.disable()
 
 # Started in the background, or by nohup: what the tests start heeds these signals all the same.
 for _number in (signal.SIGINT, signal.SIGHUP):
@@ -52,6 +57,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "plants" if nodeid.startswith(PLANTS) else nodeid.partition("::")[0]
 
     return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Search for garbage from here on, among what the tests themselves make."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
