@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +109,37 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def leave_pages_out(patch: pytest.MonkeyPatch) -> None:
+    """Leave a run's pictures and page out: they take seconds and have tests of their own."""
+    patch.setattr("common.runs.output.write_run_plots", lambda folder: [])
+    patch.setattr("common.runs.output.write_report", lambda folders, out: out)
+
+
 @pytest.fixture
 def plain_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave a run's pictures and page out: they take seconds and have tests of their own."""
-    monkeypatch.setattr("common.runs.output.write_run_plots", lambda folder: [])
-    monkeypatch.setattr("common.runs.output.write_report", lambda folders, out: out)
+    """Runs without pictures and page."""
+    leave_pages_out(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def plain_module() -> Iterator[None]:
+    """The same for a whole file, whose runs are fixtures that its tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        leave_pages_out(patch)
+        yield
+
+
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """Let a simulation start one worker: each further one imports for seven processor seconds.
+
+    That several do the same as one is told by `tests/integration/test_simulation.py`.
+    """
+    if not hasattr(os, "sched_setaffinity"):  # macOS
+        yield
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    os.sched_setaffinity(0, {cores[worker % len(cores)]})
+    yield
+    os.sched_setaffinity(0, cores)
