@@ -70,8 +70,15 @@ class Plant:
         folder = self.folder / "runs" / run_id
         # The file first: asking Flower costs more processor time than the stations' work.
         wait_for(f"the end of run {run_id}", (folder / "run.json").exists, seconds)
-        wait_for("Flower's own end of it", lambda: "finished" in self.status(run_id), 60)
-        assert self.status(run_id) == "finished:completed", self.log[-3000:]
+        status = ""
+
+        def ended() -> bool:
+            nonlocal status
+            status = self.status(run_id)
+            return "finished" in status
+
+        wait_for("Flower's own end of it", ended, 60)
+        assert status == "finished:completed", self.log[-3000:]
         return Finished(folder)
 
 
