@@ -101,11 +101,20 @@ def flower_task() -> None:
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The synthetic data set at its smallest: 24 training and 40 test images of 6 parts."""
-    from common.data.synthetic import write_synthetic
+    """The synthetic data set at its smallest: 24 training and 40 test images of 6 parts.
 
-    root = tmp_path_factory.mktemp("tiny") / "data"
-    write_synthetic(root, images=4, size=32)
+    Drawn once for all of pytest's processes; nobody changes it.
+    """
+    from common.data.synthetic import write_synthetic
+    from common.paths import locked
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    root = shared / "tiny" / "data"
+    with locked(shared / "tiny.lock"):
+        if not (shared / "tiny.drawn").exists():
+            write_synthetic(root, images=4, size=32)
+            (shared / "tiny.drawn").touch()
     return root
 
 
