@@ -11,9 +11,10 @@ from flwr.clientapp import ClientApp
 from flwr.common import log
 
 from client_app.deadline import IMPORT_SECONDS, Deadline
+from common.system.garbage import imported_for_good
 
 # The limit of a message is not known yet, and the libraries may lie on a drive that is gone.
-with Deadline(IMPORT_SECONDS):
+with Deadline(IMPORT_SECONDS), imported_for_good():
     from client_app import work
     from client_app.failures import failure_of
     from client_app.run_folder import RunFolder

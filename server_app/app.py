@@ -9,17 +9,20 @@ from flwr.app import ArrayRecord, Context
 from flwr.common import log
 from flwr.serverapp import Grid, ServerApp
 
-from common.config import Settings
-from common.errors import reason
-from common.hooks.lookup import require
-from common.hooks.table import HTTP_GRID
-from common.patchcore.names import check_names
-from common.runs.flower_run import LOG_PREFIX
-from server_app.careful_grid import CarefulGrid, be_patient
-from server_app.registry import read_registry
-from server_app.run_writer import write_outcome
-from server_app.server_evaluation import ServerEvaluation
-from server_app.strategy import FederatedCoreset
+from common.system.garbage import imported_for_good
+
+with imported_for_good():
+    from common.config import Settings
+    from common.errors import reason
+    from common.hooks.lookup import require
+    from common.hooks.table import HTTP_GRID
+    from common.patchcore.names import check_names
+    from common.runs.flower_run import LOG_PREFIX
+    from server_app.careful_grid import CarefulGrid, be_patient
+    from server_app.registry import read_registry
+    from server_app.run_writer import write_outcome
+    from server_app.server_evaluation import ServerEvaluation
+    from server_app.strategy import FederatedCoreset
 
 app = ServerApp()
 

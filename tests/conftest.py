@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,10 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytes
 import pytest
 from hypothesis import settings
 from requirements import missing
+
+# Two hundred files of tests bring a million objects along, and no garbage: not searched meanwhile,
+# nor later on (`pytest_runtestloop`).
+gc.disable()
 
 # Started in the background, or by nohup: what the tests start heeds these signals all the same.
 for _number in (signal.SIGINT, signal.SIGHUP):
@@ -54,6 +60,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Search for garbage from here on, among what the tests themselves make."""
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow files first."""
     rank: dict[Path, int] = {}
@@ -88,16 +101,54 @@ def flower_task() -> None:
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The synthetic data set at its smallest: 24 training and 40 test images of 6 parts."""
-    from common.data.synthetic import write_synthetic
+    """The synthetic data set at its smallest: 24 training and 40 test images of 6 parts.
 
-    root = tmp_path_factory.mktemp("tiny") / "data"
-    write_synthetic(root, images=4, size=32)
+    Drawn once for all of pytest's processes; nobody changes it.
+    """
+    from common.data.synthetic import write_synthetic
+    from common.paths import locked
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    root = shared / "tiny" / "data"
+    with locked(shared / "tiny.lock"):
+        if not (shared / "tiny.drawn").exists():
+            write_synthetic(root, images=4, size=32)
+            (shared / "tiny.drawn").touch()
     return root
+
+
+def leave_pages_out(patch: pytest.MonkeyPatch) -> None:
+    """Leave a run's pictures and page out: they take seconds and have tests of their own."""
+    patch.setattr("common.runs.output.write_run_plots", lambda folder: [])
+    patch.setattr("common.runs.output.write_report", lambda folders, out: out)
 
 
 @pytest.fixture
 def plain_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave a run's pictures and page out: they take seconds and have tests of their own."""
-    monkeypatch.setattr("common.runs.output.write_run_plots", lambda folder: [])
-    monkeypatch.setattr("common.runs.output.write_report", lambda folders, out: out)
+    """Runs without pictures and page."""
+    leave_pages_out(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def plain_module() -> Iterator[None]:
+    """The same for a whole file, whose runs are fixtures that its tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        leave_pages_out(patch)
+        yield
+
+
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """Let a simulation start one worker: each further one imports for seven processor seconds.
+
+    That several do the same as one is told by `tests/integration/test_simulation.py`.
+    """
+    if not hasattr(os, "sched_setaffinity"):  # macOS
+        yield
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    os.sched_setaffinity(0, {cores[worker % len(cores)]})
+    yield
+    os.sched_setaffinity(0, cores)

@@ -52,6 +52,7 @@ def test_a_notebook_is_committed_without_outputs(name: str) -> None:
 
 @pytest.mark.notebooks
 @pytest.mark.flower
+@pytest.mark.usefixtures("one_core")
 def test_the_notebooks_run_on_the_synthetic_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from common.errors import refused as was_refused
 from common.paths import json_text
 from common.runs.honoured import require_used
 from common.system.files import write_whole
+from common.system.garbage import imported_for_good
 
 if TYPE_CHECKING:
     from common.inspection.inspector import Inspector, Result
@@ -88,12 +89,13 @@ def inspect(
     require_used("inspect", changes)
     out = usable_out(out)
 
-    from common.evaluation.drift import STALE
-    from common.inspection.images import find_images
-    from common.inspection.inspector import Inspector
-    from common.inspection.verdict import choose_rule, scores_alone
-    from common.inspection.watch import WatchOptions
-    from common.patchcore import PatchCore
+    with imported_for_good():
+        from common.evaluation.drift import STALE
+        from common.inspection.images import find_images
+        from common.inspection.inspector import Inspector
+        from common.inspection.verdict import choose_rule, scores_alone
+        from common.inspection.watch import WatchOptions
+        from common.patchcore import PatchCore
 
     refused: dict[Path, OSError] = {}
     found = find_images(images or [], skip=out, on_error=refused.__setitem__)
@@ -281,7 +283,8 @@ def show(
 
     Example: fedpatchcore show outputs/iid
     """
-    from common.patchcore.model_store import SavedModel
+    with imported_for_good():
+        from common.patchcore.model_store import SavedModel
 
     saved = SavedModel.load(model)
     facts = {
@@ -425,8 +428,9 @@ def add(
     own = changed(changes)
     require_used("add", changes)
 
-    from common.inspection.growth import add_images
-    from common.inspection.images import find_images
+    with imported_for_good():
+        from common.inspection.growth import add_images
+        from common.inspection.images import find_images
 
     found = [one.path for one in find_images(images)]
     with at_work(), progress_bar("adding") as bar:

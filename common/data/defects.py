@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from common.data.fault import Fault, FaultKind
 from common.data.images import open_picture, set_upright
@@ -174,6 +173,8 @@ def _autovi_region(values: NDArray[np.uint8], config: DefectsConfig) -> Region:
 
 def _connected_regions(values: NDArray[np.uint8], defect_type: str) -> list[Region]:
     """MVTec: every 8-connected region is one defect, saturated by its whole area."""
+    from scipy import ndimage  # a third of a second, which most messages of a run need not pay
+
     labels, count = ndimage.label(values > 0, structure=np.ones((3, 3), dtype=int))
     masks = [labels == number for number in range(1, count + 1)]
     return [Region(mask, defect_type, int(mask.sum())) for mask in masks]

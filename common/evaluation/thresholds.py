@@ -8,7 +8,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
 CONFIDENCE: Final = 0.95
 """How often the true false alarm rate stays within `upper_false_alarm_rate`."""
@@ -138,6 +137,8 @@ def calibrate_threshold(
 
 def _upper_rate(rank: int, images: int) -> float:
     """95 % quantile of Beta(k, n + 1 - k), the true rate beyond the k-th highest of n scores."""
+    from scipy.special import betaincinv  # most processes never set a threshold
+
     return float(betaincinv(rank, images + 1 - rank, CONFIDENCE))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from common.data.transforms import resized
 from common.patchcore.image_score import Evidence, find_image_score
@@ -109,6 +108,8 @@ def render_map(
     -------
     array of shape (height, width), float32
     """
+    from scipy import ndimage  # a third of a second: most messages of a run draw no map
+
     grid = torch.from_numpy(np.ascontiguousarray(patch_distances))[None, None]
     large = torch.nn.functional.interpolate(
         grid, size=file_size, mode="bilinear", align_corners=False

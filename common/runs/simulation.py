@@ -90,6 +90,8 @@ def _superlink_in(folder: Path) -> Iterator[FlowerHome]:
     environment = {
         **flower_environment(folder),
         "RAY_DEDUP_LOGS": "0",
+        # Ray's spare processes: Flower's actors have an environment of their own, so none is used.
+        "RAY_prestart_worker_first_driver": "0",
         # Ray's own leftovers go with the folder, where its socket names still fit into it.
         **({"RAY_TMPDIR": str(folder)} if len(str(folder)) <= _LONGEST_RAY_FOLDER else {}),
     }

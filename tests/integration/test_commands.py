@@ -34,9 +34,10 @@ def metrics(run: Path, method: str, category: str) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.usefixtures("one_core")
 def test_demo_leaves_the_tree_of_the_contract(tmp_path: Path) -> None:
     # The small network keeps this within two minutes; `make demo` itself takes the default one.
-    done = command(tmp_path, "demo", "--set", "backbone=resnet18", timeout=600)
+    done = command(tmp_path, "demo", "--set", "backbone=resnet18", timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SYNTHETIC" in done.stdout
     demo = tmp_path / "outputs" / "demo"

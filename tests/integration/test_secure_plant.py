@@ -35,7 +35,7 @@ def strangers(plant: SecurePlant) -> Path:
     return plant.folder / "strangers"
 
 
-@pytest.mark.usefixtures("flower_task")
+@pytest.mark.usefixtures("flower_task", "plain_files")
 def test_a_run_gives_what_its_simulation_gives(
     plant: SecurePlant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from processes import MARK, marked, wait_for
 from common.errors import RunError
 from common.runs.simulation import run_simulation
 
-pytestmark = [pytest.mark.flower, pytest.mark.usefixtures("flower_task")]
+pytestmark = [pytest.mark.flower, pytest.mark.usefixtures("flower_task", "plain_files")]
 
 
 @pytest.fixture
@@ -52,6 +52,7 @@ def test_a_simulation_equals_the_run_in_one_process_and_leaves_nothing_running(
     wait_for("the end of all processes", lambda: not marked(mark), 20)
 
 
+@pytest.mark.usefixtures("one_core")
 def test_a_run_that_fails_raises_with_the_servers_reason(
     tiny_data: Path, tmp_path: Path, mark: str
 ) -> None:

@@ -40,7 +40,7 @@ def ask(*command: str | Path, cwd: Path, **variables: str) -> str:
         env={**environment, **variables},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -106,6 +106,7 @@ print(fedpatchcore.__file__)
     assert Path(file).is_relative_to(installed)
 
 
+@pytest.mark.usefixtures("one_core")
 def test_its_commands_run_beside_other_packages_of_those_names(
     installed: Path, tmp_path: Path
 ) -> None:

@@ -8,7 +8,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Interval = tuple[float, float]
 
@@ -70,6 +69,8 @@ def effect_size(
     J. Cohen, Statistical Power Analysis for the Behavioral Sciences, 1988, sections 2.2 and 2.3.5;
     B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     """
+    from scipy import stats  # a second to import, and the report of one run needs none of it
+
     single_d, single_d_z = map(_known, _both(values, reference))
     with warnings.catch_warnings():
         # Of a resample without spread: scipy's own interval, which is not used, would be NaN.

@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 # All 2^16 patterns of 16 pairs are tried; of more pairs, so many are drawn.
 _PATTERNS: Final = 100_000
@@ -51,6 +50,8 @@ def sign_flip_p_value(values: NDArray[np.float64], seed: int = 42) -> float:
         raise ValueError("no values to test")
     if len(values) == 1:
         return 1.0  # both patterns are as far; scipy takes no single value
+    from scipy import stats  # a second to import, and the report of one run needs none of it
+
     found = stats.permutation_test(
         (np.rint(values * 10.0**_DIGITS),),
         lambda whole, axis: np.abs(whole.sum(axis=axis)),
@@ -92,6 +93,8 @@ def wilcoxon_p_value(differences: NDArray[np.float64], seed: int = 42) -> tuple[
     nonzero = differences[differences != 0]
     if not len(nonzero):
         return 0.0, 1.0
+    from scipy import stats
+
     ranks = stats.rankdata(np.abs(nonzero))
     if len(np.unique(ranks)) == len(ranks):
         found = stats.wilcoxon(nonzero, method="exact")

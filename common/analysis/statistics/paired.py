@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from common.analysis.runs import Results
 from common.analysis.statistics.effect_size import EffectSize, effect_size, has_spread
@@ -249,6 +248,8 @@ def _paired_t(
     """Paired t-test; None where all differences are the same and t would be infinite."""
     if not has_spread(differences, scale):
         return None, None, "All differences are equal: the t-test has no spread to measure by."
+    from scipy import stats  # a second to import, and the report of one run needs none of it
+
     result = stats.ttest_1samp(differences, 0.0)
     return float(result.statistic), float(result.pvalue), ""
 

@@ -14,6 +14,8 @@ import pytest
 from common.cli.main import app, run
 from common.data.synthetic import write_synthetic
 
+pytestmark = pytest.mark.usefixtures("plain_files")
+
 COMMANDS = sorted(
     str(command.callback.__name__).replace("_", "-")  # type: ignore[union-attr]
     for command in app.registered_commands

@@ -20,6 +20,8 @@ from common.patchcore import PatchCore
 from common.patchcore.model_store import SavedModel
 from common.runs.record import threshold_facts
 
+pytestmark = pytest.mark.usefixtures("plain_module")
+
 COARSE, FINE = "gravel", "plate"
 
 

@@ -17,6 +17,8 @@ from PIL import Image
 
 from common.cli.main import run
 
+pytestmark = pytest.mark.usefixtures("plain_module")
+
 Grey = NDArray[np.uint8]
 
 SETTINGS = {

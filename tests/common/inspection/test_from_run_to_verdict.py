@@ -12,6 +12,8 @@ from common.evaluation import calibrate_threshold
 from common.patchcore import PatchCore
 from common.patchcore.model_store import SavedModel
 
+pytestmark = pytest.mark.usefixtures("plain_module")
+
 SETTINGS = {
     "backbone": "resnet18",
     "weights": "random",

@@ -14,6 +14,8 @@ from common.errors import InputError
 from common.runs.experiment_plan import read_plan
 from common.runs.honoured import FEDERATED_ONLY, REFUSED, require_used, unused
 
+pytestmark = pytest.mark.usefixtures("plain_files")
+
 KEYS = tuple(Settings().to_run_config())
 
 

@@ -28,6 +28,8 @@ from common.runs.experiment import (
 )
 from common.runs.experiment_plan import PlannedRun, read_plan
 
+pytestmark = pytest.mark.usefixtures("plain_files")
+
 
 def test_finished_runs_are_kept_and_settings_decide(
     index: DataIndex, plan_file: Path, tmp_path: Path
@@ -211,6 +213,7 @@ def test_time_left_is_the_median_of_what_ran() -> None:
 
 
 @pytest.mark.flower
+@pytest.mark.usefixtures("one_core")
 def test_a_federated_run_of_an_experiment(
     index: DataIndex, plan_file: Path, tmp_path: Path
 ) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from common.config import Settings
 from common.data.layout import DataIndex
 from common.patchcore import PatchCore
 from common.runs.baseline import run_baseline
 from common.runs.gallery import Case, best_and_worst
+
+pytestmark = pytest.mark.usefixtures("plain_files")
 
 
 def test_cases_are_ordered_by_their_side_of_the_threshold(index: DataIndex) -> None:

@@ -16,6 +16,8 @@ from common.evaluation.judge import judge
 from common.patchcore import PatchCore
 from common.runs.local import run_local
 
+pytestmark = pytest.mark.usefixtures("plain_files")
+
 
 @pytest.mark.parametrize("scope", ["shared", "category"])
 def test_local_is_each_station_by_itself(scope: str, index: DataIndex, tmp_path: Path) -> None:

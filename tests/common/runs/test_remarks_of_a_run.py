@@ -19,6 +19,8 @@ from common.data.layout import DataIndex, index_data
 from common.runs.baseline import run_baseline
 from common.runs.local import run_local
 
+pytestmark = pytest.mark.usefixtures("plain_files")
+
 COMMON: dict[str, Any] = {
     "backbone": "resnet18", "weights": "random", "global_bank_size": 30, "num_workers": 0,
     "device": "cpu",
