@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.flower
@@ -35,9 +36,8 @@ def metrics(run: Path, method: str, category: str) -> dict:
 
 
 @pytest.mark.usefixtures("one_core")
-def test_demo_leaves_the_tree_of_the_contract(tmp_path: Path) -> None:
-    # The small network keeps this within two minutes; `make demo` itself takes the default one.
-    done = command(tmp_path, "demo", "--set", "backbone=resnet18", timeout=900)
+def test_demo_leaves_the_tree_of_the_contract_and_finds_the_drawn_defects(tmp_path: Path) -> None:
+    done = command(tmp_path, "demo", timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SYNTHETIC" in done.stdout
     demo = tmp_path / "outputs" / "demo"
@@ -52,10 +52,17 @@ def test_demo_leaves_the_tree_of_the_contract(tmp_path: Path) -> None:
         assert list((run / "plots").glob("*.png"))
         told = json.loads((run / "contributions.json").read_text(encoding="utf-8"))
         assert len(told["stations"]) == (0 if method == "centralized" else 5)
+        spro, auroc = [], []
         for category in facts["data"]["categories"]:
             found = metrics(run, method, category)
             assert found["synthetic_data"] is True
             assert set(found["localization"]["auc_spro"]) == {"0.01", "0.05", "0.1", "0.3", "1.0"}
+            spro.append(found["localization"]["auc_spro"]["0.05"])
+            auroc.append(found["classification"]["auc_roc"])
+        # A newcomer's first sight is detection, not noise.
+        assert np.mean(spro) >= 0.7, (method, spro)
+        assert np.mean(auroc) >= 0.95, (method, auroc)
+        assert "random" not in facts["feature_space"]["weights"]
         if method != "centralized":
             assert {station["status"] for station in facts["stations"]} == {"used"}
             assert len(facts["stations"]) == 5
