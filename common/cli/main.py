@@ -13,17 +13,19 @@ import typer
 
 import common
 from common.cli import (
+    add,
     check,
     data,
     demo,
     experiment,
     explore,
     fetch,
-    judging,
+    inspect,
     keys,
     plant,
     plant_server,
     runs,
+    show,
 )
 from common.cli.console import Screen, console, styled
 from common.cli.shared import at_work, usable_out, with_whole_paths
@@ -89,9 +91,9 @@ for command in (
     explore.explore,
     report,
     check.check,
-    judging.inspect,
-    judging.show,
-    judging.add,
+    inspect.inspect,
+    show.show,
+    add.add,
     keys.keys,
     plant_server.result,
 ):

@@ -1,22 +1,19 @@
-"""`inspect`, `show` and `add`: what a station does with a model every day."""
+"""`inspect`: judge images by a model, once or as they come."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.table import Table
 
 from common.cli.console import console, note, styled
+from common.cli.model_options import CategoryOption, ModelArgument, print_range, short
 from common.cli.shared import SetOption, at_work, changed, progress_bar, usable_out
-from common.data.names import normal
 from common.errors import InputError, RunError, explained
 from common.errors import refused as was_refused
-from common.paths import json_text
 from common.runs.honoured import require_used
 from common.system.files import write_whole
 from common.system.garbage import imported_for_good
@@ -29,15 +26,6 @@ if TYPE_CHECKING:
 _FIRST: Final = 8
 _RESERVE: Final = 2048
 """Bytes of both files of results for one image, usually far less."""
-
-ModelArgument = Annotated[Path, typer.Argument(help="Model folder, or a run folder.")]
-CategoryOption = Annotated[
-    str | None,
-    typer.Option(
-        callback=lambda name: normal(name) if name else None,
-        help="The part; may be left out if the model has one bank.",
-    ),
-]
 
 
 def inspect(
@@ -227,7 +215,7 @@ class _Tally:
         taken = f"{1000 * result.seconds:6.0f} ms  " if self.single else " "
         console.print(
             styled(f"{word:9}", style),
-            f"{result.score:9.4f} {taken}{_short(result.path)}{where}",
+            f"{result.score:9.4f} {taken}{short(result.path)}{where}",
             highlight=False,
             soft_wrap=True,
         )
@@ -237,12 +225,12 @@ class _Tally:
         if len(self.first) < _FIRST:
             self.first.append(path)
             if len(self.first) == _FIRST:
-                _print_range(self.first)
+                print_range(self.first)
 
     def print(self, out: Path) -> None:
         """Print the sums."""
         if len(self.first) < _FIRST:
-            _print_range(self.first)
+            print_range(self.first)
         average = f", {1000 * self.seconds / self.judged:.0f} ms each" if self.judged else ""
         console.print(
             f"{self.judged} images{average}: {self.anomalous} anomalous, {self.unreadable} "
@@ -250,18 +238,6 @@ class _Tally:
             highlight=False,
             soft_wrap=True,
         )
-
-
-def _print_range(paths: list[Path]) -> None:
-    """Warn of a camera's bits in a larger file."""
-    from common.data.remarks import range_remark
-
-    if paths and (remark := range_remark(paths)) is not None:
-        note(remark)
-
-
-def _short(path: Path) -> str:
-    return str(Path(path.parent.name) / path.name)
 
 
 def _print_drift(rule: Rule, scores: list[float]) -> None:
@@ -273,190 +249,3 @@ def _print_drift(rule: Rule, scores: list[float]) -> None:
             scores, rule.calibration, rule.threshold, all_good=False, stale=rule.stale
         )
         console.print(f"drift: {drift.sentence}", highlight=False, soft_wrap=True)
-
-
-def show(
-    model: ModelArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
-) -> None:
-    """Say what a model is: parts, rows, stations, feature space, thresholds and what they promise.
-
-    Example: fedpatchcore show outputs/iid
-    """
-    with imported_for_good():
-        from common.patchcore.model_store import SavedModel
-
-    saved = SavedModel.load(model)
-    facts = {
-        "categories": list(saved.categories),
-        "scope": saved.scope,
-        "rows": {name: len(rows) for name, rows in saved.banks.items()},
-        "feature_dim": next(iter(saved.banks.values())).shape[1],
-        "number_format": str(next(iter(saved.banks.values())).dtype),
-        "feature_space": saved.space.to_json(),
-        "fingerprint": saved.space.fingerprint,
-        "image_score": saved.image_score,
-        "thresholds": saved.thresholds,
-        "calibration_images": {name: len(own) for name, own in saved.calibration.items()},
-        "stations": {name: own.thresholds for name, own in saved.stations.items()},
-        "coreset_projection": asdict(saved.selection) if saved.selection else None,
-        "radius": saved.radius,
-        "radii": saved.radii,
-        "shares": {name: asdict(own) for name, own in sorted(saved.shares.items())},
-        "stale": list(saved.stale),
-        "provenance": saved.provenance,
-    }
-    if as_json:
-        typer.echo(json_text(facts))
-        return
-    table = Table(title=f"Model {model}", title_justify="left", show_header=False)
-    table.add_column("what", style="bold")
-    table.add_column("value", overflow="fold")
-    for name, value in _description(facts, saved.space.describe()):
-        table.add_row(name, value)
-    console.print(table)
-
-
-def _description(facts: dict[str, Any], space: str) -> list[tuple[str, str]]:
-    """The lines of `show`."""
-    from common.evaluation.drift import STALE
-
-    origin = facts["provenance"]
-    rows = ", ".join(f"{name} {count}" for name, count in facts["rows"].items())
-    lines = [
-        ("parts", ", ".join(facts["categories"]) or "not named"),
-        ("bank", f"{rows} rows of {facts['feature_dim']} numbers ({facts['number_format']})"),
-        *([("shares", _shares(facts["shares"]))] if facts["shares"] else []),
-        ("feature space", space),
-        ("fingerprint", facts["fingerprint"]),
-        ("coreset", _selection(facts["coreset_projection"])),
-        ("radius", _radii(facts["radii"])),
-        ("image score", facts["image_score"]),
-        ("made", f"{origin.get('created', 'unknown')} by {origin.get('method', 'unknown')}"),
-    ]
-    if origin.get("flower_run_id"):
-        lines.append(("Flower run", str(origin["flower_run_id"])))
-    if origin.get("synthetic_data"):
-        lines.append(("images", "SYNTHETIC (drawings)"))
-    stations = origin.get("stations") or {}
-    total = sum(stations.values())
-    lines += [
-        (f"station {name}", f"{count} rows ({count / total:.0%})")
-        for name, count in sorted(stations.items())
-    ]
-    for category in facts["categories"] or sorted(facts["thresholds"]):
-        own = facts["thresholds"].get(category)
-        text = "none: no good images were held out"
-        if own:
-            text = f"{own['value']:.4g}. {own.get('note', '')}"
-            if category in facts["stale"]:
-                text += f". STALE: {STALE}"
-        lines.append((f"threshold {category}", text))
-        lines += [
-            (
-                f"  at {name}",
-                f"{at['value']:.4g}, promises {at['promised_false_alarm_rate']:.1%} from "
-                f"{at['held_out_images']} images",
-            )
-            for name, every in sorted(facts["stations"].items())
-            if (at := every.get(category))
-        ]
-    lines += [
-        (
-            f"added {added['when']}",
-            f"{added['rows']} rows from {added['images']} images into bank {added['bank']}",
-        )
-        for added in origin.get("added", [])
-    ]
-    return lines
-
-
-def _radii(radii: dict[str, float]) -> str:
-    """One number of a model with one bank, else each bank's."""
-    if len(radii) == 1:
-        return f"{next(iter(radii.values())):.4g}"
-    return ", ".join(f"{name} {own:.4g}" for name, own in sorted(radii.items())) or "unknown"
-
-
-def _shares(shares: dict[str, dict[str, Any]]) -> str:
-    """Rows of each part in a shared bank, and how far its own patches lie from them."""
-    return ", ".join(
-        f"{name} {own['rows']} rows"
-        + ("" if own["radius"] is None else f" (radius {own['radius']:.4g})")
-        for name, own in shares.items()
-    )
-
-
-def _selection(facts: dict[str, int] | None) -> str:
-    """How the coreset was selected."""
-    if facts is None:
-        return "selected in an unknown projection (saved by an older version)"
-    if facts["components"] == 0:
-        return f"selected in full, without a projection (seed {facts['seed']})"
-    return f"selected in a random projection to {facts['components']} (seed {facts['seed']})"
-
-
-def add(
-    model: ModelArgument,
-    images: Annotated[list[Path], typer.Argument(help="Images or folders of GOOD parts.")],
-    category: CategoryOption = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Write the new model here; else it replaces the old one."),
-    ] = None,
-    rows: Annotated[
-        int | None, typer.Option(help="Most rows to add; by default a tenth of the bank's.")
-    ] = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Add images, too, that score above the threshold.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be added, and write nothing.")
-    ] = False,
-    changes: SetOption = None,
-) -> None:
-    """Take new normal images into a model without a refit.
-
-    What they show counts as normal from now on, so images that the model calls anomalous are
-    refused unless you say --yes. The old model is kept beside the new one, and the new one keeps
-    the names and contents' sha256 of what was added. Its threshold still holds what it promised;
-    drift is unknown until the model is calibrated again.
-
-    Example: fedpatchcore add outputs/iid new_good_parts/ --category tank_screw
-    """
-    out = None if out is None else usable_out(out, whole=True)
-    own = changed(changes)
-    require_used("add", changes)
-
-    with imported_for_good():
-        from common.inspection.growth import add_images
-        from common.inspection.images import find_images
-
-    found = [one.path for one in find_images(images)]
-    with at_work(), progress_bar("adding") as bar:
-        growth = add_images(
-            model,
-            found,
-            category=category,
-            out=out,
-            most_rows=rows,
-            progress=lambda done, total: bar("adding", done, total),
-            changes=own,
-            suspicious=yes,
-            dry_run=dry_run,
-        )
-    _print_range(found)
-    if dry_run:
-        for one in growth.judged:
-            word, style = ("anomalous", "bold red") if one.anomalous else ("good", "green")
-            console.print(
-                styled(f"{word:9}", style),
-                f"{one.score:9.4f}  {_short(one.path)}",
-                highlight=False,
-                soft_wrap=True,
-            )
-    console.print(f"bank {growth.bank}: {growth.sentence}", highlight=False, soft_wrap=True)
-    if growth.folder is not None:
-        console.print(f"Written: {growth.folder}", highlight=False, soft_wrap=True)
-    if growth.kept is not None:
-        console.print(f"Kept: {growth.kept}", highlight=False, soft_wrap=True)

@@ -1,0 +1,80 @@
+"""`add`: new good images into a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.cli.console import console, styled
+from common.cli.model_options import CategoryOption, ModelArgument, print_range, short
+from common.cli.shared import SetOption, at_work, changed, progress_bar, usable_out
+from common.runs.honoured import require_used
+from common.system.garbage import imported_for_good
+
+
+def add(
+    model: ModelArgument,
+    images: Annotated[list[Path], typer.Argument(help="Images or folders of GOOD parts.")],
+    category: CategoryOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write the new model here; else it replaces the old one."),
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(help="Most rows to add; by default a tenth of the bank's.")
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Add images, too, that score above the threshold.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be added, and write nothing.")
+    ] = False,
+    changes: SetOption = None,
+) -> None:
+    """Take new normal images into a model without a refit.
+
+    What they show counts as normal from now on, so images that the model calls anomalous are
+    refused unless you say --yes. The old model is kept beside the new one, and the new one keeps
+    the names and contents' sha256 of what was added. Its threshold still holds what it promised;
+    drift is unknown until the model is calibrated again.
+
+    Example: fedpatchcore add outputs/iid new_good_parts/ --category tank_screw
+    """
+    out = None if out is None else usable_out(out, whole=True)
+    own = changed(changes)
+    require_used("add", changes)
+
+    with imported_for_good():
+        from common.inspection.growth import add_images
+        from common.inspection.images import find_images
+
+    found = [one.path for one in find_images(images)]
+    with at_work(), progress_bar("adding") as bar:
+        growth = add_images(
+            model,
+            found,
+            category=category,
+            out=out,
+            most_rows=rows,
+            progress=lambda done, total: bar("adding", done, total),
+            changes=own,
+            suspicious=yes,
+            dry_run=dry_run,
+        )
+    print_range(found)
+    if dry_run:
+        for one in growth.judged:
+            word, style = ("anomalous", "bold red") if one.anomalous else ("good", "green")
+            console.print(
+                styled(f"{word:9}", style),
+                f"{one.score:9.4f}  {short(one.path)}",
+                highlight=False,
+                soft_wrap=True,
+            )
+    console.print(f"bank {growth.bank}: {growth.sentence}", highlight=False, soft_wrap=True)
+    if growth.folder is not None:
+        console.print(f"Written: {growth.folder}", highlight=False, soft_wrap=True)
+    if growth.kept is not None:
+        console.print(f"Kept: {growth.kept}", highlight=False, soft_wrap=True)
