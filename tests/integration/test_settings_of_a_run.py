@@ -62,6 +62,7 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, {"local_coreset_ratio": 0.02}, "rows_sent"),
     ({}, {"global_bank_size": 20}, "bank"),
     ({}, {"neighborhood_size": 1}, "bank"),
+    ({}, {"feature_norm": "l2"}, "bank"),
     ({}, {"layers": "layer1,layer2"}, "bank"),
     ({}, {"backbone": "resnet34"}, "bank"),
     ({}, {"image_size": 48}, "bank"),
