@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from common.errors import InputError, explained
+from common.patchcore.model_folder import FACTS, ROWS
 
 FORMAT: Final = 1
 _MEND: Final = "copy the model folder again from where it was made, or train anew"
@@ -87,6 +90,47 @@ def read_rows(path: Path) -> dict[str, NDArray[Any]]:
         own = start[8:] == b"{"  # after the header's length comes its JSON
         found = "is not whole" if own else "is no safetensors file"
         raise InputError(f"{path}: {found} ({size} bytes: {error}); {_MEND}") from error
+
+
+def facts_digest(facts: Mapping[str, Any]) -> str:
+    """Sha256 (hex) of the facts of `model.json` but for the digests that it keeps itself."""
+    told = {name: value for name, value in facts.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def require_whole(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Refuse a model whose files are not those that were written.
+
+    Parameters
+    ----------
+    folder : Path
+        The model folder.
+    facts : mapping
+        Of its `model.json`. The first version kept no digests: its models are taken as they are.
+
+    Raises
+    ------
+    InputError
+        Naming the file that has changed.
+    """
+    told = facts.get("sha256")
+    if told is None and "sha256" not in facts:
+        return
+    for name in (FACTS, ROWS):
+        expected = told.get(name) if isinstance(told, Mapping) else None
+        if name == FACTS:
+            found = facts_digest(facts)
+        else:
+            try:
+                with (folder / name).open("rb") as file:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise unreadable(folder / name, error) from error
+        if found != expected:
+            raise InputError(
+                f"{folder / name}: has changed since it was written (sha256 {found[:12]}..., "
+                f"{FACTS} says {str(expected)[:12]}...); {_MEND}"
+            )
 
 
 def unreadable(path: Path, error: OSError) -> InputError:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,22 @@ from safetensors.numpy import save
 
 from common.errors import InputError
 from common.patchcore.distances import Distances
-from common.patchcore.model_files import FORMAT, read_facts, read_rows, unreadable
+from common.patchcore.model_facts import (
+    read_radii,
+    read_scores,
+    read_selection,
+    read_shares,
+    read_space,
+    read_thresholds,
+)
+from common.patchcore.model_files import (
+    FORMAT,
+    facts_digest,
+    read_facts,
+    read_rows,
+    require_whole,
+    unreadable,
+)
 from common.patchcore.model_folder import (
     FACTS,
     ROWS,
@@ -191,6 +206,7 @@ class SavedModel:
             "weights_source": self.weights_source,
             "provenance": self.provenance,
         }
+        facts["sha256"] = {ROWS: hashlib.sha256(rows).hexdigest(), FACTS: facts_digest(facts)}
         write_whole(building / FACTS, json_text(facts) + "\n")
         for name in (ROWS, FACTS):
             sync_file(building / name)
@@ -204,7 +220,7 @@ class SavedModel:
         Raises
         ------
         InputError
-            If a file is missing or damaged, or the two do not belong together.
+            If a file is missing, damaged or changed, or the two do not belong together.
         OSError
             If the system refuses to show it, as it does with another user's.
         """
@@ -223,17 +239,18 @@ class SavedModel:
                     f"{folder}: bank.safetensors holds the banks {sorted(banks)}, model.json "
                     f"names {sorted(shapes)}; the two files do not belong together"
                 )
+            calibration = read_scores(facts.get("calibration", {}))
             model = cls(
                 banks=banks,
-                space=_read_space(path, facts["feature_space"]),
+                space=read_space(path, facts["feature_space"]),
                 image_score=str(facts["image_score"]),
                 categories=tuple(facts["categories"]),
-                thresholds=_read_thresholds(facts["thresholds"]),
-                calibration=_read_scores(facts.get("calibration", {})),
+                thresholds=read_thresholds(facts["thresholds"], calibration),
+                calibration=calibration,
                 stations=_read_stations(facts.get("stations", {})),
-                selection=_read_selection(facts.get("coreset_projection")),
-                radii=_read_radii(facts, banks),
-                shares=_read_shares(facts.get("shares", {}), banks),
+                selection=read_selection(facts.get("coreset_projection")),
+                radii=read_radii(facts, banks),
+                shares=read_shares(facts.get("shares", {}), len(banks.get(SHARED, ()))),
                 stale=tuple(map(str, facts.get("stale", ()))),
                 weights_source=str(facts["weights_source"]),
                 provenance=dict(facts["provenance"]),
@@ -253,38 +270,8 @@ class SavedModel:
                 )
             if len(rows) == 0 or not np.isfinite(rows).all():
                 raise InputError(f"{folder}/bank.safetensors: bank {name!r} is empty or not finite")
+        require_whole(folder, facts)
         return model
-
-
-def _read_radii(facts: dict[str, Any], banks: Iterable[str]) -> dict[str, float]:
-    """A radius per bank; the first version kept one alone, which then holds for all."""
-    one = facts["radius"]
-    found = facts.get("radii", {} if one is None else dict.fromkeys(banks, one))
-    radii = {str(name): float(radius) for name, radius in found.items()}
-    if not (set(radii) <= set(banks) and all(0 <= own < np.inf for own in radii.values())):
-        raise ValueError(f"radii are {radii}; expected distances, of banks that are there")
-    return radii
-
-
-def _read_shares(
-    facts: dict[str, dict[str, Any]], banks: dict[str, NDArray[np.floating]]
-) -> dict[str, Share]:
-    shares = {
-        str(name): Share(int(own["rows"]), None if own["radius"] is None else float(own["radius"]))
-        for name, own in facts.items()
-    }
-    if not shares:
-        return shares
-    told, found = sum(own.rows for own in shares.values()), len(banks.get(SHARED, ()))
-    if told > found or not all(
-        own.rows >= 1 and (own.radius is None or 0 <= own.radius < np.inf)
-        for own in shares.values()
-    ):
-        raise ValueError(
-            f"shares of {told} rows in all, of a shared bank of {found}; expected at least one row "
-            "a category, no more than there are, and distances"
-        )
-    return shares
 
 
 def _grown_before(model: SavedModel) -> tuple[str, ...]:
@@ -293,40 +280,9 @@ def _grown_before(model: SavedModel) -> tuple[str, ...]:
     return tuple(sorted({name for bank in grown for name in model.calibrated(bank)}))
 
 
-def _read_scores(facts: dict[str, list[float]]) -> dict[str, list[float]]:
-    found = {str(name): sorted(float(score) for score in own) for name, own in facts.items()}
-    if not all(np.isfinite(scores).all() for scores in found.values()):
-        raise ValueError("a calibration score is not finite")
-    return found
-
-
-def _read_thresholds(facts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    for name, own in facts.items():
-        if not np.isfinite(float(own["value"])):
-            raise ValueError(f"the threshold of {name} is {own['value']}; expected a number")
-    return dict(facts)
-
-
 def _read_stations(facts: dict[str, dict[str, Any]]) -> dict[str, StationCalibration]:
-    return {
-        str(name): StationCalibration(
-            _read_thresholds(own["thresholds"]), _read_scores(own["calibration"])
-        )
-        for name, own in facts.items()
-    }
-
-
-def _read_selection(facts: dict[str, Any] | None) -> Distances | None:
-    if facts is None:
-        return None
-    found = Distances(int(facts["components"]), int(facts["seed"]))
-    if found.components < 0 or found.seed < 0:
-        raise ValueError(f"coreset_projection is {facts}; expected numbers from 0 on")
+    found = {}
+    for name, own in facts.items():
+        scores = read_scores(own["calibration"])
+        found[str(name)] = StationCalibration(read_thresholds(own["thresholds"], scores), scores)
     return found
-
-
-def _read_space(path: Path, facts: dict[str, Any]) -> FeatureSpace:
-    try:
-        return FeatureSpace.from_json(facts)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from inspection_cases import SIZE, draw_part
 from PIL import Image
+from saved_models import write_facts
 
 from common.cli.main import run
 from common.errors import InputError
@@ -102,7 +103,7 @@ def test_a_variant_within_the_largest_radius_is_new_to_a_fine_part(
     path = two / "model.json"
     facts = json.loads(path.read_text())
     facts["radii"][COARSE] = facts["radius"] = 2 * reach
-    path.write_text(json.dumps(facts))
+    write_facts(path, facts)
     growth = add_images(two, variants, category=FINE, most_rows=1000, suspicious=True)
     assert growth.rows_after > growth.rows_before
     assert growth.reach_after <= saved.radii[FINE]
@@ -208,7 +209,7 @@ def test_images_that_were_covered_in_part_can_be_added_again(
 def test_a_model_without_a_threshold_cannot_ask(two: Path, variants: list[Path]) -> None:
     path = two / "model.json"
     facts = json.loads(path.read_text())
-    path.write_text(json.dumps({**facts, "thresholds": {}, "calibration": {}}))
+    write_facts(path, {**facts, "thresholds": {}, "calibration": {}})
     growth = add_images(two, variants, category=FINE)
     assert growth.rows_after > growth.rows_before
     assert "could not say whether they are good" in growth.sentence
@@ -245,7 +246,7 @@ def test_a_shared_bank_grows_by_the_radius_of_the_part(
     reach = add_images(two, variants, category=FINE, dry_run=True).reach_before
     facts = json.loads((two / "model.json").read_text())
     facts["shares"][COARSE]["radius"] = facts["radius"] = facts["radii"]["shared"] = 2 * reach
-    (two / "model.json").write_text(json.dumps(facts))
+    write_facts(two / "model.json", facts)
     # Without a name the bank's largest radius holds: nothing is new.
     blind = add_images(two, variants, suspicious=True, dry_run=True)
     assert blind.rows_after == blind.rows_before

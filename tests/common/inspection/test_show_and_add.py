@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from inspection_cases import draw_part
+from saved_models import write_facts
 
 from common.cli.main import run
 from common.errors import InputError
@@ -95,7 +96,7 @@ def test_the_coreset_goes_on_in_the_projection_of_its_fit(
     assert (again.settings.coreset_projection, again.settings.seed) == (2, 5)
     shutil.copytree(tmp_path / "own", tmp_path / "old")
     del facts["coreset_projection"]  # as a version before this one wrote it
-    (tmp_path / "old/model.json").write_text(json.dumps(facts))
+    write_facts(tmp_path / "old/model.json", facts)
     assert SavedModel.load(tmp_path / "old").selection is None
 
     first = {}
@@ -183,7 +184,7 @@ def test_show_names_the_stations(model: Path, capsys: pytest.CaptureFixture[str]
         "stations": {"north": 45, "south": 15},
         "synthetic_data": True,
     }
-    path.write_text(json.dumps(facts))
+    write_facts(path, facts)
     assert run(["show", str(model)]) == 0
     text = capsys.readouterr().out
     assert "45 rows (75%)" in text

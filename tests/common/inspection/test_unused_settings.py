@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from saved_models import write_facts
 
 from common.cli.main import run
 from common.config import Settings
@@ -200,7 +201,7 @@ def test_the_advice_without_a_threshold_is_one_that_helps(
     facts |= {"thresholds": {}, "calibration": {}}
     if fraction is not None:
         facts["provenance"]["calibration_fraction"] = fraction
-    (model / "model.json").write_text(json.dumps(facts))
+    write_facts(model / "model.json", facts)
     words = ["inspect", str(model), str(parts / "plate/test/good"), "--out", str(tmp_path / "out")]
     assert run(words) == 2
     line = " ".join(capsys.readouterr().err.split())

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from saved_models import write_facts
 
 from common.config import Settings
 from common.data.layout import index_data
@@ -215,7 +216,7 @@ def test_a_loaded_model_keeps_its_feature_space(
     assert same(harmless.predict(pictures[:2]), fitted.predict(pictures[:2]))
     path = tmp_path / "m/model.json"
     facts = json.loads(path.read_text())
-    path.write_text(json.dumps({**facts, "image_score": "mean"}))
+    write_facts(path, {**facts, "image_score": "mean"})
     with pytest.raises(InputError, match="image-score"):
         PatchCore.load(tmp_path / "m")
     shutil.rmtree(tmp_path / "m")

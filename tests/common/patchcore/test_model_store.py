@@ -145,6 +145,13 @@ DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
     (lambda m: edit(m, thresholds=[1]), "not the facts of a model"),
     (lambda m: edit(m, calibration={"bolt": [float("nan")]}), "calibration score is not finite"),
     (lambda m: edit(m, calibration=[1.0]), "not the facts of a model"),
+    (lambda m: edit(m, calibration={"bolt": ["1.0"]}), "is '1.0'; expected a number"),
+    (lambda m: edit(m, thresholds={"bolt": {"value": "9e9"}}), "is '9e9'; expected a number"),
+    (lambda m: edit(m, thresholds={"bolt": {"value": True}}), "is True; expected a number"),
+    (lambda m: edit(m, thresholds={"bolt": {"value": 9e9}}), "none of the"),
+    (lambda m: edit(m, image_score="99"), "model.json: has changed since it was written"),
+    (lambda m: edit(m, sha256=None), "model.json: has changed since it was written"),
+    (lambda m: bank(m, shared=ROWS + np.float16(1)), "bank.safetensors: has changed since it was"),
     (lambda m: edit(m, categories=None), "not the facts of a model"),
     (lambda m: edit(m, feature_space={}), "feature space"),
     (
@@ -217,7 +224,7 @@ def test_one_radius_of_the_first_version_is_that_of_every_bank(tmp_path: Path) -
     assert equal(SavedModel.load(tmp_path), own)
     assert json.loads((tmp_path / "model.json").read_text())["radius"] == own.radius == 2.0
     added = {"bank": "bolt", "rows": 1, "when": "2026-01-01"}
-    edit(tmp_path, radii="drop", stale="drop", provenance={"added": [added]})
+    edit(tmp_path, sha256="drop", radii="drop", stale="drop", provenance={"added": [added]})
     first = SavedModel.load(tmp_path)
     assert first.radii == {"bolt": 2.0, "nut": 2.0}
     assert first.stale == ("bolt",)  # it was calibrated, and has grown since
