@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from common.errors import InputError, explained
-from common.patchcore.model_folder import FACTS, ROWS
+from common.patchcore.model_folder import FACTS, MODEL, ROWS, RUN
 
 FORMAT: Final = 1
 _MEND: Final = "copy the model folder again from where it was made, or train anew"
@@ -118,19 +118,40 @@ def require_whole(folder: Path, facts: Mapping[str, Any]) -> None:
         return
     for name in (FACTS, ROWS):
         expected = told.get(name) if isinstance(told, Mapping) else None
-        if name == FACTS:
-            found = facts_digest(facts)
-        else:
-            try:
-                with (folder / name).open("rb") as file:
-                    found = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError as error:
-                raise unreadable(folder / name, error) from error
+        found = facts_digest(facts) if name == FACTS else file_digest(folder / name)
         if found != expected:
             raise InputError(
                 f"{folder / name}: has changed since it was written (sha256 {found[:12]}..., "
                 f"{FACTS} says {str(expected)[:12]}...); {_MEND}"
             )
+
+
+def require_of_run(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Refuse the model of a run folder that is not the one that the run wrote there.
+
+    A model that has grown since (`add`) tells so itself, and is the run's no more.
+    """
+    run = folder.parent / RUN
+    if folder.name != MODEL or dict(facts.get("provenance", {})).get("added"):
+        return
+    try:
+        told = json.loads(run.read_text(encoding="utf-8")).get("model_sha256")
+    except (OSError, ValueError, AttributeError):
+        return  # no run folder, or one whose own reader says what is wrong with it
+    if told is not None and told != (found := file_digest(folder / FACTS)):
+        raise InputError(
+            f"{folder / FACTS}: is not the model that {run} tells of (sha256 {found[:12]}..., "
+            f"expected {str(told)[:12]}...); {_MEND}"
+        )
+
+
+def file_digest(path: Path) -> str:
+    """Sha256 (hex) of a file of a model."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def unreadable(path: Path, error: OSError) -> InputError:

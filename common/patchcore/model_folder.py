@@ -16,6 +16,8 @@ from common.paths import beside
 
 FACTS: Final = "model.json"
 ROWS: Final = "bank.safetensors"
+MODEL: Final = "model"
+RUN: Final = "run.json"
 
 
 def find_model(folder: Path) -> Path | None:
@@ -32,7 +34,7 @@ def find_model(folder: Path) -> Path | None:
         The folder with `model.json`. That is `<name>.previous` if a crash left the model there,
         and None if there is no model.
     """
-    for place in (folder, folder / "model"):
+    for place in (folder, folder / MODEL):
         for candidate in (place, _aside(place)):
             if (candidate / FACTS).is_file():
                 return candidate
@@ -58,7 +60,7 @@ def recover_model(folder: Path) -> Path:
         If the file system refuses.
     """
     found = find_model(folder)
-    for place in (folder, folder / "model"):
+    for place in (folder, folder / MODEL):
         if found == _aside(place):
             found.rename(place)
             return place

@@ -28,6 +28,7 @@ from common.patchcore.model_files import (
     facts_digest,
     read_facts,
     read_rows,
+    require_of_run,
     require_whole,
     unreadable,
 )
@@ -271,6 +272,7 @@ class SavedModel:
             if len(rows) == 0 or not np.isfinite(rows).all():
                 raise InputError(f"{folder}/bank.safetensors: bank {name!r} is empty or not finite")
         require_whole(folder, facts)
+        require_of_run(folder, facts)
         return model
 
 

@@ -13,6 +13,8 @@ from common.analysis.report import write_report, write_run_plots
 from common.errors import reason
 from common.evaluation import build_curves, build_metrics, promise_notice, write_metrics
 from common.patchcore.exact.device import take_notices
+from common.patchcore.model_files import file_digest
+from common.patchcore.model_folder import FACTS
 from common.paths import beside, json_text
 from common.runs.record import RunRecord
 from common.system.files import write_whole
@@ -39,6 +41,7 @@ def write_run(record: RunRecord, out: Path) -> Path:
     building.mkdir()
     if record.model is not None:
         record.model.save(building / "model")
+        record.model_sha256 = file_digest(building / "model" / FACTS)
     record.notices += take_notices()
     record.notices += promise_notice({one.category: one.threshold for one in record.evaluated})
     for found in record.evaluated:

@@ -141,6 +141,7 @@ class RunRecord:
     space: FeatureSpace | None = None
     bank: BankFacts | None = None
     model: SavedModel | None = None
+    model_sha256: str | None = None
     stations: list[StationFacts] = field(default_factory=list)
     contributions: list[Contribution] = field(default_factory=list)
     evaluated: list[CategoryResult] = field(default_factory=list)
@@ -230,6 +231,7 @@ class RunRecord:
             "data": {"synthetic": self.synthetic, "categories": self.categories},
             "feature_space": self.space.to_json() if self.space else None,
             "bank": asdict(self.bank) if self.bank else None,
+            "model_sha256": self.model_sha256,
             "device": self.device,
             "stations": [asdict(station) for station in self.stations],
             "summary": self.summary,

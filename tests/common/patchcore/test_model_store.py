@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors.numpy import save_file
 from users import another_user
 
 from common.errors import InputError
+from common.patchcore.model_files import file_digest
 from common.patchcore.model_store import SavedModel
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.shares import Share
@@ -235,3 +237,25 @@ def test_one_radius_of_the_first_version_is_that_of_every_bank(tmp_path: Path) -
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere: no model here; expected model\.json"):
         SavedModel.load(tmp_path / "nowhere")
+
+
+def test_the_model_of_a_run_is_the_one_that_the_run_tells_of(tmp_path: Path) -> None:
+    own, other = tmp_path / "run/model", tmp_path / "other"
+    model().save(own)
+    model(provenance={"method": "another"}).save(other)
+    told = {"model_sha256": file_digest(own / "model.json")}
+    (tmp_path / "run/run.json").write_text(json.dumps(told))
+    assert equal(SavedModel.load(tmp_path / "run"), model())
+    shutil.rmtree(own)
+    shutil.copytree(other, own)  # whole, and not that run's
+    for folder in (tmp_path / "run", own):
+        with pytest.raises(
+            InputError, match=r"model\.json: is not the model that .*run\.json"
+        ):
+            SavedModel.load(folder)
+    # What `add` made of it says so itself; a run of the first version tells of no model.
+    model(provenance={"added": [{"bank": "bolt"}]}).save(own)
+    SavedModel.load(own)
+    model(provenance={"method": "another"}).save(own)
+    (tmp_path / "run/run.json").write_text("{}")
+    SavedModel.load(own)
