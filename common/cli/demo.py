@@ -77,7 +77,9 @@ def demo(
             progress=lambda done, total: show("drawing", done, total),
         )
     index = index_data(data)
-    console.print(f"1. {len(index.samples)} synthetic images of six parts in {data}")
+    console.print(
+        f"1. {len(index.samples)} synthetic images of six parts in {data}", soft_wrap=True
+    )
     settings = settle_weights(settings, patience=FETCH_SECONDS)
     runs = {name: out / name for name in ("centralized", "federated_iid", "federated_category")}
 
@@ -99,6 +101,7 @@ def demo(
     console.print(
         f"5. report: {report}   (all in {time.monotonic() - started:.0f} s)",
         highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -54,13 +54,14 @@ def experiment(
         f"{len(planned)} runs on {len(index.samples)} images of {len(index.categories)} "
         f"categories in {root}",
         highlight=False,
+        soft_wrap=True,
     )
     with at_work():
         with progress_bar("experiment") as show:
             outcomes = run_experiment(planned, index, out, _Lines(show))
         console.print(_table(outcomes))
         report = report_experiment(outcomes, index, out)
-    console.print(f"Written: {report}", highlight=False)
+    console.print(f"Written: {report}", highlight=False, soft_wrap=True)
     failed = [one for one in outcomes if one.status == "failed"]
     if failed:
         reasons = "; ".join(f"{one.run.name}: {one.error}" for one in failed)

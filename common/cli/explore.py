@@ -57,6 +57,7 @@ def explore(
     console.print(
         f"Written: {len(found.tables)} tables and {len(found.pictures)} pictures in {out}",
         highlight=False,
+        soft_wrap=True,
     )
 
 

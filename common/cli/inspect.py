@@ -174,7 +174,7 @@ def _watch(inspector: Inspector, folder: Path, options: WatchOptions, tally: _Ta
     watcher = Watcher(inspector, folder, options)
     known = len(watcher.journal.entries)
     earlier = f" ({known} images were judged before)" if known else ""
-    console.print(f"watching {folder}{earlier}; Ctrl-C ends", highlight=False)
+    console.print(f"watching {folder}{earlier}; Ctrl-C ends", highlight=False, soft_wrap=True)
     watcher.run(tally.add)
 
 

@@ -77,7 +77,7 @@ def report(
     usable_out(out.parent if page else out)
     with at_work():
         path = write_report(folders, out)
-    console.print(f"Written: {path}", highlight=False)
+    console.print(f"Written: {path}", highlight=False, soft_wrap=True)
 
 
 for command in (

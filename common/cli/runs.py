@@ -202,7 +202,9 @@ def print_run(folder: Path) -> None:
         console.print(styled("Not evaluated:", "bold red"), str(what), soft_wrap=True)
     for notice in run["notices"]:
         note(notice)
-    console.print(f"Written: {folder} (report: {folder / 'report.html'})", highlight=False)
+    console.print(
+        f"Written: {folder} (report: {folder / 'report.html'})", highlight=False, soft_wrap=True
+    )
     if missed:
         raise RunError(
             f"not all was evaluated ({len(missed)}, see above); what is written is whole"

@@ -249,9 +249,7 @@ def test_the_model_of_a_run_is_the_one_that_the_run_tells_of(tmp_path: Path) -> 
     shutil.rmtree(own)
     shutil.copytree(other, own)  # whole, and not that run's
     for folder in (tmp_path / "run", own):
-        with pytest.raises(
-            InputError, match=r"model\.json: is not the model that .*run\.json"
-        ):
+        with pytest.raises(InputError, match=r"model\.json: is not the model that .*run\.json"):
             SavedModel.load(folder)
     # What `add` made of it says so itself; a run of the first version tells of no model.
     model(provenance={"added": [{"bank": "bolt"}]}).save(own)
