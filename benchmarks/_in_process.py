@@ -1,13 +1,15 @@
 """A run in this process: the ServerApp and ClientApp of a real one, without Flower's processes.
 
 Flower's start costs a small run more than its own work, and a table needs dozens of runs. Messages,
-checks and files are those of any run; what is not here is the network between them.
+checks and figures are those of any run; what is not here is the network between them, and the
+pictures and the page that a run ends with.
 """
 
 from __future__ import annotations
 
 import copy
 import itertools
+import logging
 import os
 import time
 from collections.abc import Iterable
@@ -17,11 +19,13 @@ from typing import Any
 from flwr.app import Context, Message, RecordDict
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
+from flwr.supercore.task_identity import TaskIdentity
 
 from client_app.app import app as client_app
 from common.config import Settings
 from common.data.layout import index_data
 from common.patchcore.network.choice import settle_network
+from common.runs import output
 from common.runs.baseline import run_baseline
 from server_app.app import app as server_app
 
@@ -108,12 +112,18 @@ def run_here(command: str, data: Path, out: Path, assignments: list[str]) -> dic
     """
     settings = Settings(data_root=str(data), output_dir=str(out)).override(assignments).absolute()
     settings, _ = settle_network(settings, may_fall_back=True)
+    # They take longer than a small run, and nobody looks at those of dozens.
+    output.write_run_plots = lambda folder: []
+    output.write_report = lambda folders, out: out
     forgotten = _forget_peak()
     wall, cpu = time.perf_counter(), time.process_time()
     if command == "baseline":
         run_baseline(settings, index_data(data), out)
     else:
         run_id, run_config = next(_runs), settings.to_run_config()
+        logging.getLogger("flwr").setLevel(logging.WARNING)
+        # Flower's own processes say so of themselves; messages are not made without.
+        TaskIdentity.run_id = TaskIdentity.task_id = TaskIdentity.node_id = run_id
         grid = DirectGrid(settings.num_stations, run_id, run_config)
         server_app(grid=grid, context=Context(run_id, 0, {}, RecordDict(), run_config))
     return {

@@ -1,7 +1,8 @@
 """How well parts are judged, over any folder of parts: federated, in one place, and anomalib.
 
-    python benchmarks/quality.py [FOLDER...] [--set KEY=VALUE]... [--vary KEY=VALUE,VALUE...]
-        [--seeds 1 2 3] [--anomalib-python PYTHON] [--name NAME] [--work FOLDER] [--out FILE.json]
+    python benchmarks/quality.py [FOLDER...] [--parts PART...] [--set KEY=VALUE]...
+        [--vary KEY=VALUE,VALUE...] [--disturb turned|lit] [--seeds 1 2 3] [--in-process]
+        [--anomalib-python PYTHON] [--name NAME] [--work FOLDER] [--out FILE.json]
 
 Without a folder the drawn set; the parts of several folders are put side by side and share their
 stations and banks. Every figure is of a real command: `fedpatchcore baseline` (centralized) and
@@ -12,7 +13,8 @@ many rows: where each part has a bank of its own, `global-bank-size` is the tota
 
 All runs share one cache of features, which the first of them fills: seconds are medians over the
 seeds, and the first run is told apart. `--vary augment=none,rotations` has every run once for each
-value of a setting.
+value of a setting; `--disturb turned` (or `lit`) turns every second test image by 90 degrees (or
+dims it by 0.85), defects and all.
 
 anomalib runs in its own interpreter (`_quality_peer.py`), with the same weights, images, size and
 rows, one bank for each part; its maps are evaluated by `fedpatchcore evaluate`, its image scores
@@ -25,7 +27,6 @@ import argparse
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,11 +35,11 @@ from typing import Any
 
 from benchmarks._bench import finish, machine
 from benchmarks._in_process import run_here
-from benchmarks._plant import TOOL
 from benchmarks._quality_anomalib import compare
+from benchmarks._quality_data import DISTURBED, put_together
 from benchmarks.end_to_end import judged, run_command
-from common.data.demo_data import DEMO_IMAGES, DEMO_SIZE
-from common.data.layout import DataIndex, index_data
+from benchmarks.render import write_pages
+from common.data.layout import DataIndex
 
 FOLDER = Path(__file__).resolve().parent
 METHODS = {
@@ -63,28 +64,6 @@ class Case:
         """Of its folder."""
         words = [self.method, self.scope, *([self.variant] if self.variant else [])]
         return "-".join([*words, f"seed{self.seed}"])
-
-
-def put_together(folders: list[Path], work: Path) -> Path:
-    """Parts of all folders, side by side in one; without a folder the drawn set."""
-    data = work / "data"
-    if not folders:
-        if not data.is_dir():
-            size, images = str(DEMO_SIZE), str(DEMO_IMAGES)
-            words = ["synth", str(data), "--images", images, "--size", size]
-            subprocess.run([TOOL, *words], check=True, stdout=subprocess.DEVNULL)
-        return data
-    data.mkdir(parents=True, exist_ok=True)
-    for folder in folders:
-        if not folder.is_dir():
-            sys.exit(f"{folder}: no such folder; give a folder that holds folders of parts")
-        for part in sorted(path for path in folder.resolve().iterdir() if path.is_dir()):
-            link = data / part.name
-            if not link.exists():
-                link.symlink_to(part, target_is_directory=True)
-            elif link.resolve() != part:
-                sys.exit(f"{part} and {link.resolve()}: two parts of one name; rename one")
-    return data
 
 
 def cases(options: argparse.Namespace) -> Iterator[Case]:
@@ -158,12 +137,15 @@ def counts(index: DataIndex) -> dict[str, dict[str, int]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="*", type=Path, help="folders of parts")
+    parser.add_argument("--parts", nargs="+", default=[], help="only these")
+    parser.add_argument("--disturb", choices=list(DISTURBED), default="", help="second test images")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--vary", metavar="KEY=VALUE,VALUE", help="a setting to compare")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--scopes", nargs="+", choices=SCOPES, default=list(SCOPES))
     parser.add_argument("--anomalib-python", help="interpreter of an environment with anomalib")
+    parser.add_argument("--anomalib-seeds", type=int, help="of the seeds, for it (default: all)")
     parser.add_argument("--in-process", action="store_true", help="without Flower's processes")
     parser.add_argument("--name", help="of the data, in the page and the JSON's name")
     parser.add_argument("--work", type=Path, help="where runs lie (default: outputs/quality/NAME)")
@@ -179,8 +161,8 @@ def main() -> None:
     os.environ.pop("FEDPATCHCORE_CACHE", None)
     os.environ["XDG_CACHE_HOME"] = str(options.work / "cache")
     about = machine()
-    data = put_together(options.folders, options.work)
-    index = index_data(data)
+    index = put_together(options.folders, options.parts, options.disturb, options.work)
+    data = options.work / "data"
     if not options.folders and not any(word.startswith("backbone=") for word in options.set):
         options.set.append("backbone=efficientnet_lite0")
     defaults = {"global-bank-size": "10000", "num-stations": str(min(5, len(index.categories)))}
@@ -204,7 +186,8 @@ def main() -> None:
     result = {
         "machine": about,
         "name": options.name,
-        "drawn": index.synthetic,
+        "drawn": bool(index.synthetic),
+        "disturbed": options.disturb,
         "parts": counts(index),
         "settings": [without_folder(word) for word in options.set],
         "seeds": options.seeds,
@@ -214,9 +197,6 @@ def main() -> None:
         "peer": peer,
     }
     finish(result, out)
-    # Not before: a page needs the figures of all.
-    from benchmarks.render import write_pages
-
     if out.parent == FOLDER / "results":
         write_pages()
 

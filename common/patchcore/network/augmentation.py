@@ -71,7 +71,8 @@ class Copy:
             image = torch.rot90(image, self.quarter_turns, (1, 2))
         if self.brightness != 1.0:
             mean, std = (torch.tensor(values)[:, None, None] for values in IMAGENET)
-            values = torch.round((image * std + mean) * 255 * self.brightness).clamp(0, 255)
+            stored = torch.round((image * std + mean) * 255)
+            values = torch.round(stored * self.brightness).clamp(0, 255)
             image = (values / 255 - mean) / std
         return image.contiguous()
 
