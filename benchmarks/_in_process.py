@@ -29,7 +29,8 @@ from common.runs import output
 from common.runs.baseline import run_baseline
 from server_app.app import app as server_app
 
-_runs = itertools.count(1)
+# Stations keep rows by the run's number; one that was ended halfway may have left some.
+_runs = itertools.count(time.time_ns())
 
 
 class DirectGrid(Grid):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -32,8 +33,11 @@ def put_together(folders: list[Path], parts: list[str], disturbed: str, work: Pa
     work : Path
         Gets `data`, made once.
     """
-    data = work / "data"
+    data, note = work / "data", work / "data.json"
+    asked = json.dumps([[str(one.resolve()) for one in folders], sorted(parts), disturbed])
     if data.is_dir():
+        if not note.is_file() or note.read_text() != asked:
+            sys.exit(f"{work}: holds runs of other parts; give another --name or --work")
         return index_data(data)
     folders = [folder.resolve() for folder in folders] or [_drawn(work)]
     found: dict[str, Path] = {}
@@ -41,13 +45,12 @@ def put_together(folders: list[Path], parts: list[str], disturbed: str, work: Pa
         if not folder.is_dir():
             sys.exit(f"{folder}: no such folder; give a folder that holds folders of parts")
         for part in sorted(path for path in folder.iterdir() if path.is_dir()):
-            if parts and part.name not in parts:
-                continue
             if part.name in found:
                 sys.exit(f"{part} and {found[part.name]}: two parts of one name; rename one")
             found[part.name] = part
     if missing := sorted({*parts} - {*found}):
         sys.exit(f"--parts {missing[0]}: no such part; there are {', '.join(sorted(found))}")
+    found = {name: part for name, part in found.items() if not parts or name in parts}
     building = work / "data.partial"
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
@@ -60,6 +63,7 @@ def put_together(folders: list[Path], parts: list[str], disturbed: str, work: Pa
         shutil.copy(folders[0] / MARK, building)
     if disturbed:
         _disturb(index_data(building), DISTURBED[disturbed])
+    note.write_text(asked)
     building.rename(data)
     return index_data(data)
 
