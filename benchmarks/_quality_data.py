@@ -86,7 +86,8 @@ def _disturb(index: DataIndex, copy: Copy) -> None:
         with Image.open(sample.path) as picture:
             changed = copy.picture(picture.convert("RGB"))
         changed.save(sample.path)
-        for path in sample.masks or ():
+        masks = sample.masks if copy.quarter_turns else ()
+        for path in masks or ():
             with Image.open(path) as mask:
                 turned = Copy(copy.quarter_turns).picture(mask)
             turned.save(path)

