@@ -39,7 +39,6 @@ def quality(result: Json) -> str:
         if peer["name"]
         else f"anomalib is missing: {peer['missing']}."
     )
-    first = result["runs"][0]
     return "\n\n".join(
         [
             f"{kind}{parts}. {network['backbone']} {'+'.join(network['layers'])}, {size}; settings "
@@ -53,9 +52,8 @@ def quality(result: Json) -> str:
                 ["bank", "method", "rows", "s, processors", "s, wall", "MB, at most"],
                 [(*_words(key), *_cost(runs)) for key, runs in groups.items()],
             ),
-            "Seconds are medians over the seeds, with the features of all images in the cache of "
-            f"earlier runs; the first run ({first['method']}, seed {first['seed']}) computed them "
-            f"and took {first['cpu_seconds']:.0f} s of processors. {_memory(result['in_process'])}",
+            "Seconds are medians over the seeds; the features of all images come from a cache that "
+            f"the first runs filled. {_memory(result['in_process'])}",
             # Of disturbed parts the goal says nothing: what is wrong there is what augment is for.
             *([] if result["disturbed"] else [_goal(groups, list(result["parts"]))]),
             about(result),

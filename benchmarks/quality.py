@@ -11,8 +11,8 @@ the same code without Flower's processes, whose start takes a minute a run. Runs
 those that are there and were asked for the same way are not repeated. Both sides have banks of as
 many rows: where each part has a bank of its own, `global-bank-size` is the total.
 
-All runs share one cache of features, which the first of them fills: seconds are medians over the
-seeds, and the first run is told apart. `--vary augment=none,rotations` has every run once for each
+All runs share one cache of features, which the first of them fill: seconds are medians over the
+seeds. `--vary augment=none,rotations` has every run once for each
 value of a setting; `--disturb turned` (or `lit`) turns every second test image by 90 degrees (or
 dims it by 0.85), defects and all.
 
