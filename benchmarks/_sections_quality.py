@@ -30,7 +30,7 @@ def quality(result: Json) -> str:
     kind += {
         "": "",
         "turned": "Every second test image is turned by 90 degrees. ",
-        "lit": "Every second test image is dimmed by 0.85. ",
+        "lit": "Every second test image has its brightness multiplied by 0.85. ",
     }[result["disturbed"]]
     how = "in one process, as `--in-process` says" if result["in_process"] else "by the commands"
     peer = result["peer"]

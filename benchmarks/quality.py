@@ -14,7 +14,7 @@ many rows: where each part has a bank of its own, `global-bank-size` is the tota
 All runs share one cache of features, which the first of them fill: seconds are medians over the
 seeds. `--vary augment=none,rotations` has every run once for each
 value of a setting; `--disturb turned` (or `lit`) turns every second test image by 90 degrees (or
-dims it by 0.85), defects and all.
+multiplies its brightness by 0.85), defects and all.
 
 anomalib runs in its own interpreter (`_quality_peer.py`), with the same weights, images, size and
 rows, one bank for each part; its maps are evaluated by `fedpatchcore evaluate`, its image scores
