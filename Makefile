@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check format bench report clean \
+.PHONY: setup demo test check format bench quality report clean \
 	plant-up plant-run plant-status plant-logs plant-down plant-clean
 
 setup: $(READY)
@@ -48,6 +48,19 @@ bench: $(READY) $(BENCH)/.ready
 	$(BIN)/python benchmarks/run.py --anomalib-python $(BENCH)/bin/python \
 		$(if $(EVALUATOR),--evaluator $(EVALUATOR)) \
 		$(if $(EVALUATOR_PYTHON),--evaluator-python $(EVALUATOR_PYTHON))
+
+# How well parts are judged: the drawn set, or the parts of DATA="FOLDER FOLDER", with settings as
+# SET="KEY=VALUE KEY=VALUE"; runs that are there are not repeated. `make quality IN_PROCESS=1` leaves
+# Flower's processes out, PEER=1 sets anomalib up and compares with it.
+DATA ?=
+SET ?=
+PEER ?=
+IN_PROCESS ?=
+NAME ?=
+quality: $(READY) $(if $(PEER),$(BENCH)/.ready)
+	$(BIN)/python benchmarks/quality.py $(DATA) $(foreach word,$(SET),--set $(word)) \
+		$(if $(NAME),--name $(NAME)) $(if $(IN_PROCESS),--in-process) \
+		$(if $(PEER),--anomalib-python $(BENCH)/bin/python)
 
 # One page about every run below RUNS.
 RUNS ?= outputs

@@ -1,4 +1,4 @@
-"""RESULTS.md from the figures that the benchmarks wrote: `python benchmarks/render.py`.
+"""RESULTS.md and QUALITY.md from what benchmarks wrote: `python benchmarks/render.py`.
 
 Nothing in it is typed by hand. A subject without a JSON file is named as not run.
 """
@@ -12,10 +12,12 @@ from pathlib import Path
 
 from benchmarks._markdown import Json, about
 from benchmarks._sections import coreset, device, features, memory, search, spro, wire
+from benchmarks._sections_quality import quality
 from benchmarks._sections_runs import autovi, end_to_end
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS, PAGE = FOLDER / "results", FOLDER / "RESULTS.md"
+QUALITY_PAGE = FOLDER / "QUALITY.md"
 
 SUBJECTS: dict[str, tuple[str, Callable[[Json], str]]] = {
     "coreset": ("Coreset", coreset),
@@ -57,9 +59,32 @@ def render(folder: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def render_quality(folder: Path) -> str:
+    """Return the page about detection, a section for each data set in `folder`."""
+    parts = [
+        "# Quality\n\nMade by `benchmarks/render.py` from `benchmarks/results/quality-*.json`, "
+        "which `make quality` writes: the drawn set, or any folders of parts (`make quality "
+        'DATA="FOLDER FOLDER" SET="KEY=VALUE"`). Parts of one data set share stations and '
+        "banks; a shared bank has as many rows as the banks of its parts together."
+    ]
+    for path in sorted(folder.glob("quality-*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            parts.append(f"## {result['name']}\n\n{quality(result)}")
+        except KeyError as error:
+            raise SystemExit(f"{path} lacks {error}; run `benchmarks/quality.py` again") from error
+    return "\n\n".join(parts) + "\n"
+
+
+def write_pages() -> None:
+    """Write both pages anew."""
+    for page, text in ((PAGE, render(RESULTS)), (QUALITY_PAGE, render_quality(RESULTS))):
+        page.write_text(text, encoding="utf-8")
+        print(f"wrote {page}")
+
+
 def main() -> int:
-    PAGE.write_text(render(RESULTS), encoding="utf-8")
-    print(f"wrote {PAGE}")
+    write_pages()
     return 0
 
 

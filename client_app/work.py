@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import platform
 import time
 from collections import Counter
@@ -26,12 +25,17 @@ from common.evaluation.judge import StationJudgement, judge_station, noting, res
 from common.patchcore import FeatureExtractor, PatchCore
 from common.patchcore.distances import Distances
 from common.patchcore.exact.device import take_notices
-from common.patchcore.local_bank import LocalBank, build_local_bank, covering_radius
+from common.patchcore.local_bank import (
+    LocalBank,
+    bank_patches,
+    build_local_bank,
+    covering_radius,
+)
 from common.patchcore.model_store import SHARED, bank_of
 from common.patchcore.network.feature_cache import FeatureCache
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.features import FeatureSource
-from common.patchcore.network.inputs import ImageInput
+from common.patchcore.network.inputs import ImageInput, with_copies
 from common.patchcore.row_format import row_dtype, settle
 from common.patchcore.shares import pooled
 from common.protocol.messages import (
@@ -71,7 +75,7 @@ def survey(station: Station) -> SurveyReply:
             held_out=sum(sample.category == name for sample in station.held_out),
             test=sum(test_sizes.values()),
             patches=sum(
-                images * math.prod(extractor.space.patch_grid(size))
+                images * bank_patches(extractor.space, size, station.settings.augment)
                 for size, images in sizes.items()
             ),
             sizes=_told(sizes),
@@ -274,11 +278,12 @@ def _radii(
 
 
 def _bank_images(station: Station, bank: str) -> list[ImageInput]:
-    return [
+    images = (
         ImageInput(sample.path)
         for sample in station.bank_samples
         if bank in (SHARED, bank_of(sample.category))
-    ]
+    )
+    return with_copies(images, station.settings.augment)
 
 
 def _distances(settings: Settings) -> Distances:

@@ -72,6 +72,9 @@ class Settings:
         its own size; n scales the shorter side to n pixels.
     device, batch_size, num_workers
         Where and in which portions features are computed; they never change a result on CPU.
+    augment : str
+        Copies of good training images that join them in the bank: `none`, `rotations` (90, 180 and
+        270 degrees) or `light` (brightness x 0.8 and x 1.25).
     local_coreset_ratio : float
         At most this share of a station's patches is sent.
     coreset_projection : int
@@ -121,6 +124,7 @@ class Settings:
     device: str = "auto"
     batch_size: int = 32
     num_workers: int = 4
+    augment: str = "none"
     local_coreset_ratio: float = 0.1
     coreset_projection: int = 128
     global_bank_size: int = 10000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from common.errors import InputError
 from common.evaluation import EvaluationCounts
 from common.evaluation.mergeable.checks import ARRAY_NAMES
+from common.patchcore.local_bank import bank_patches
 from common.patchcore.model_store import SHARED, bank_of
 from common.patchcore.network.architectures import find_backbone
 from common.patchcore.network.feature_space import FeatureSpace
@@ -35,12 +35,18 @@ _OVERLAP: Final = 8  # regions that one pixel may lie in
 _IMAGE_BYTES: Final = 2048  # an image's own columns, its regions' and the names of its types
 
 
-def check_survey(survey: SurveyReply) -> None:
+def check_survey(survey: SurveyReply, augment: str = "none") -> None:
     """Refuse a survey whose numbers contradict each other.
 
     Patches are worked out anew, from the sizes of the images and the grid that the station's
     feature space gives them: a station that cuts or scales its images otherwise than it says
     cannot get this right by accident.
+
+    Parameters
+    ----------
+    survey : SurveyReply
+    augment : str
+        The run's setting: copies of an image bring patches, too.
 
     Raises
     ------
@@ -54,7 +60,7 @@ def check_survey(survey: SurveyReply) -> None:
             _check_sizes(name, "training images for the bank", told.images, told.sizes)
             _check_sizes(name, "test images", told.test, told.test_sizes)
             expected = sum(
-                size.images * math.prod(space.patch_grid((size.height, size.width)))
+                size.images * bank_patches(space, (size.height, size.width), augment)
                 for size in told.sizes
             )
             if told.patches != expected:

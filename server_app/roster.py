@@ -207,7 +207,7 @@ def admit(roster: Roster) -> FeatureSpace:
     settings = roster.settings
     _refuse_misnamed(roster.used())
     _refuse_twins(roster.used())
-    _refuse_impossible(roster.used())
+    _refuse_impossible(roster.used(), settings.augment)
     if not roster.used():
         raise RunError(f"no station gave a usable answer to the survey. {roster.lost()}".strip())
     _refuse_other_networks(roster.used(), settings)
@@ -249,7 +249,7 @@ def admit_late(roster: Roster, newcomers: Sequence[Participant], space: FeatureS
                     f"a station named {other.name} is in this run already ({other.status}); give "
                     "each its own name",
                 )
-    _refuse_impossible(_still_in(newcomers))
+    _refuse_impossible(_still_in(newcomers), roster.settings.augment)
     _refuse_other_spaces(_still_in(newcomers), space)
     _refuse_misfits(_still_in(newcomers))
     _refuse_giants(_still_in(newcomers), roster)
@@ -282,12 +282,12 @@ def _refuse_twins(participants: Sequence[Participant]) -> None:
             )
 
 
-def _refuse_impossible(participants: Iterable[Participant]) -> None:
+def _refuse_impossible(participants: Iterable[Participant], augment: str) -> None:
     for participant in participants:
         if participant.survey is None:
             continue
         try:
-            check_survey(participant.survey)
+            check_survey(participant.survey, augment)
         except MalformedReplyError as error:
             participant.leave("refused", f"sent an unusable survey: {error}")
 

@@ -126,8 +126,10 @@ def suggest(survey: Survey) -> Suggestion | None:
 def _patches(sizes: Sequence[tuple[int, int]], settings: Settings, image_size: int) -> int:
     """Patches of images of these sizes, (height, width), seen at an image size."""
     from common.data.transforms import Preparation  # brings torch
+    from common.patchcore.network.augmentation import sizes_with_copies
 
     stride, multiple = planned_grid(settings)
     preparation = Preparation(image_size, multiple)
-    seen = (preparation.seen(size) for size in sizes)
+    copied = (copy for size in sizes for copy in sizes_with_copies(size, settings.augment))
+    seen = map(preparation.seen, copied)
     return sum(-(-height // stride) * -(-width // stride) for height, width in seen)

@@ -35,6 +35,7 @@ def show(
         "feature_space": saved.space.to_json(),
         "fingerprint": saved.space.fingerprint,
         "image_score": saved.image_score,
+        "augment": saved.augment,
         "thresholds": saved.thresholds,
         "calibration_images": {name: len(own) for name, own in saved.calibration.items()},
         "stations": {name: own.thresholds for name, own in saved.stations.items()},
@@ -71,6 +72,7 @@ def _description(facts: dict[str, Any], space: str) -> list[tuple[str, str]]:
         ("coreset", _selection(facts["coreset_projection"])),
         ("radius", _radii(facts["radii"])),
         ("image score", facts["image_score"]),
+        *([("augment", facts["augment"])] if facts["augment"] != "none" else []),
         ("made", f"{origin.get('created', 'unknown')} by {origin.get('method', 'unknown')}"),
     ]
     if origin.get("flower_run_id"):

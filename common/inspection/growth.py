@@ -22,7 +22,7 @@ from common.patchcore.model_folder import recover_model, remove_model
 from common.patchcore.model_store import SHARED, SavedModel
 from common.patchcore.network.feature_cache import UNLIMITED_BYTES, FeatureCache
 from common.patchcore.network.features import FeatureSource
-from common.patchcore.network.inputs import ImageInput
+from common.patchcore.network.inputs import ImageInput, with_copies
 from common.patchcore.shares import Share
 from common.paths import beside
 from common.system.files import temporary_folder
@@ -198,12 +198,13 @@ def add_images(
     judged = judge_new(model, category, fresh)
     if not (suspicious or dry_run):
         refuse_suspicious(judged)
-    inputs = [ImageInput(image.path) for image in judged]
+    # As the images that are in the bank already: with the copies that its model was built with.
+    inputs = with_copies((ImageInput(image.path) for image in judged), saved.augment)
     patches = sum(math.prod(model.space.patch_grid(image.file_size)) for image in inputs)
     limit = radius if radius is not None else 0.0
     growth = Growth(
         bank=name,
-        images=len(inputs),
+        images=len(judged),
         patches=patches,
         rows_before=len(bank),
         rows_after=len(bank),

@@ -14,6 +14,8 @@ from common.patchcore.coreset import Coreset, select_coreset
 from common.patchcore.distances import Distances
 from common.patchcore.estimate import Estimate
 from common.patchcore.memory_bank import MemoryBank
+from common.patchcore.network.augmentation import sizes_with_copies
+from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.features import FeatureSource
 from common.patchcore.network.inputs import ImageInput
 
@@ -48,6 +50,12 @@ def row_budget(ratio: float, patches: int) -> int:
     return max(1, math.ceil(ratio * patches - 1e-9))
 
 
+def bank_patches(space: FeatureSpace, size: tuple[int, int], augment: str) -> int:
+    """Patches that a training image of this (height, width) brings, with its copies."""
+    sizes = sizes_with_copies(size, augment)
+    return sum(math.prod(space.patch_grid(seen)) for seen in sizes)
+
+
 def build_local_bank(
     source: FeatureSource,
     images: Sequence[ImageInput],
@@ -65,7 +73,7 @@ def build_local_bank(
     source : FeatureSource
         With a cache no image is computed twice.
     images : sequence of ImageInput
-        Good training images.
+        Good training images, with their copies where the bank has some (`with_copies`).
     budget : int
         Rows wanted, at least 1.
     distances : Distances

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from common.patchcore.distances import Distances
 from common.patchcore.local_bank import (
     LocalBank,
     Progress,
+    bank_patches,
     build_local_bank,
     row_budget,
 )
@@ -32,7 +32,7 @@ from common.patchcore.network.choice import settle_network
 from common.patchcore.network.feature_cache import UNLIMITED_BYTES, FeatureCache
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.features import FeatureSource
-from common.patchcore.network.inputs import ImageInput, as_inputs
+from common.patchcore.network.inputs import ImageInput, as_inputs, with_copies
 from common.patchcore.network.weights import load_weights, random_seed
 from common.patchcore.row_format import row_dtype, settle
 from common.patchcore.shares import Share, fair_sizes, pooled
@@ -180,7 +180,8 @@ class PatchCore:
         Notes
         -----
         The bank has min(ceil(`local-coreset-ratio` x patches), `global-bank-size`) rows, at least
-        one for each category, chosen farthest first within the category: see `shares`. Features
+        one for each category, chosen farthest first within the category: see `shares`. With
+        `augment`, copies of the images join them: their patches count, images do not. Features
         are spilled to a temporary folder unless a cache was given.
 
         Examples
@@ -230,20 +231,21 @@ class PatchCore:
         """Choose the rows of each category, within its share; images of no category are one."""
         settings, names = self.settings, sorted(groups)
         patches = [
-            sum(math.prod(self.space.patch_grid(image.file_size)) for image in groups[of])
+            sum(bank_patches(self.space, image.file_size, settings.augment) for image in groups[of])
             for of in names
         ]
         ratio = settings.local_coreset_ratio
         total = min(row_budget(ratio, sum(patches)), settings.global_bank_size)
         images = [float(len(groups[of])) for of in names]
         sizes = fair_sizes(total, images, [row_budget(ratio, count) for count in patches])
-        told = _Told(progress, sum(map(len, groups.values())))
+        copied = {of: with_copies(groups[of], settings.augment) for of in names}
+        told = _Told(progress, sum(map(len, copied.values())))
 
         def build(source: FeatureSource) -> dict[str, LocalBank]:
             told.before = 0
             built = {}
             for of, size in zip(names, sizes, strict=True):
-                own, dtype = groups[of], self.storage_dtype
+                own, dtype = copied[of], self.storage_dtype
                 built[of] = build_local_bank(source, own, size, distances, dtype, progress=told)
                 told.before += len(own)
             return built
@@ -484,6 +486,7 @@ class PatchCore:
             banks=self.banks,
             space=self.space,
             image_score=self.settings.image_score,
+            augment=self.settings.augment,
             categories=self.categories,
             thresholds=self.thresholds,
             calibration=self.calibration,
@@ -552,6 +555,7 @@ class PatchCore:
             image_size=space.image_size,
             precision=space.precision,
             image_score=saved.image_score,
+            augment=saved.augment,
             weights=source,
             **fitted,
             wire_dtype=str(next(iter(saved.banks.values())).dtype),

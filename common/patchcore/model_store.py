@@ -90,6 +90,9 @@ class SavedModel:
     space : FeatureSpace
     image_score : str
         `max` or a percentile.
+    augment : str
+        Copies of the training images that joined them in the banks; "none" in a model that was
+        saved before there were any.
     categories : tuple of str
         Parts that the banks were built from.
     thresholds : dict of category to facts
@@ -123,6 +126,7 @@ class SavedModel:
     banks: dict[str, NDArray[np.floating]]
     space: FeatureSpace
     image_score: str = "max"
+    augment: str = "none"
     categories: tuple[str, ...] = ()
     thresholds: dict[str, dict[str, Any]] = field(default_factory=dict)
     calibration: dict[str, list[float]] = field(default_factory=dict)
@@ -195,6 +199,7 @@ class SavedModel:
             "fingerprint": self.space.fingerprint,
             "feature_space": self.space.to_json(),
             "image_score": self.image_score,
+            "augment": self.augment,
             "categories": list(self.categories),
             "thresholds": self.thresholds,
             "calibration": self.calibration,
@@ -245,6 +250,7 @@ class SavedModel:
                 banks=banks,
                 space=read_space(path, facts["feature_space"]),
                 image_score=str(facts["image_score"]),
+                augment=str(facts.get("augment", "none")),
                 categories=tuple(facts["categories"]),
                 thresholds=read_thresholds(facts["thresholds"], calibration),
                 calibration=calibration,

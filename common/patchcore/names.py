@@ -8,6 +8,7 @@ from common.patchcore.aggregation import AGGREGATIONS
 from common.patchcore.image_score import find_image_score
 from common.patchcore.network.architecture import AUTO
 from common.patchcore.network.architectures import DEFAULT, find_backbone
+from common.patchcore.network.augmentation import AUGMENTATIONS
 
 
 def check_names(settings: Settings) -> Settings:
@@ -28,12 +29,13 @@ def check_names(settings: Settings) -> Settings:
     Raises
     ------
     InputError
-        On a `partition`, `backbone`, `aggregation`, `image-score` or one of `layers` that nothing
-        is known by; the message lists what is known.
+        On a `partition`, `backbone`, `aggregation`, `augment`, `image-score` or one of `layers`
+        that nothing is known by; the message lists what is known.
     """
     for key, table in (
         ("partition", PARTITIONS),
         ("aggregation", AGGREGATIONS),
+        ("augment", AUGMENTATIONS),
     ):
         name = getattr(settings, key)
         if name not in table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from common.evaluation.judge import (
     resolution_notices,
 )
 from common.patchcore import FeatureExtractor, PatchCore
+from common.patchcore.local_bank import bank_patches
 from common.patchcore.model_store import SHARED, bank_of
 from common.patchcore.network.feature_space import FeatureSpace
 from common.runs.output import write_run
@@ -151,17 +151,19 @@ def _fit_and_judge(
             bytes=0,
             radius=model.radius,
             seconds=time.monotonic() - began,
-            categories=_holdings(samples, model.space),
+            categories=_holdings(samples, model.space, settings.augment),
         )
     )
     return found
 
 
-def _holdings(samples: Sequence[Sample], space: FeatureSpace) -> dict[str, dict[str, int]]:
+def _holdings(
+    samples: Sequence[Sample], space: FeatureSpace, augment: str
+) -> dict[str, dict[str, int]]:
     """Images and patches of every category that a station's bank is built from."""
     held: dict[str, dict[str, int]] = {}
     for sample in sorted(samples, key=lambda one: one.category):
         own = held.setdefault(sample.category, {"images": 0, "patches": 0})
         own["images"] += 1
-        own["patches"] += math.prod(space.patch_grid(read_size(sample.path)))
+        own["patches"] += bank_patches(space, read_size(sample.path), augment)
     return held

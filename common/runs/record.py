@@ -194,6 +194,7 @@ class RunRecord:
             banks=banks,
             space=self.space,
             image_score=self.settings.image_score,
+            augment=self.settings.augment,
             # A category that some station only tests is judged by no bank of its own.
             categories=tuple(c for c in self.categories if {SHARED, bank_of(c)} & set(banks)),
             thresholds=threshold_facts({one.category: one.threshold for one in self.evaluated}),

@@ -53,6 +53,8 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, {"bank_scope": "category"}, "bank"),
     ({}, {"wire_dtype": "float32"}, "bank"),
     ({}, {"wire_dtype": "int8"}, "bank"),
+    ({}, {"augment": "rotations"}, "bank"),
+    ({}, {"augment": "light"}, "bank"),
     ({}, {"image_score": "90"}, "metrics"),
     ({}, {"image_score": "top-5"}, "thresholds"),
     ({}, {"image_score": "reweighted"}, "thresholds"),

@@ -55,6 +55,17 @@ def test_an_honest_survey_passes() -> None:
     check_survey(told())
 
 
+@pytest.mark.parametrize(("augment", "times"), [("rotations", 4), ("light", 3)])
+def test_copies_bring_patches_and_no_images(augment: str, times: int) -> None:
+    check_survey(told(patches=times * 19_250), augment)
+    with pytest.raises(
+        MalformedReplyError, match=f"19250 patches, its 4 images .* {times * 19250}"
+    ):
+        check_survey(told(), augment)
+    with pytest.raises(MalformedReplyError, match="have 19250 in this feature space"):
+        check_survey(told(patches=times * 19_250))
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

@@ -15,6 +15,7 @@ from PIL import Image
 from common.data.dataset import AutoVIDataset
 from common.data.images import as_rgb, read_image, read_size, require_file, unreadable
 from common.data.transforms import Preparation
+from common.patchcore.network.augmentation import AUGMENTATIONS, Copy
 
 
 @dataclass(frozen=True)
@@ -26,22 +27,30 @@ class ImageInput:
     source : Path, PIL image, uint8 array (H, W[, 3 or 4]) or normalized float tensor (3, h, w)
     category : str or None
         The part that it shows, where the caller told.
+    copy : Copy or None
+        Which copy of the source this is, if it is one.
     """
 
     source: Any
     category: str | None = None
+    copy: Copy | None = None
 
     @property
     def name(self) -> str:
         """What to call the image in a message."""
+        told = "" if self.copy is None else f", {self.copy.name}"
         if isinstance(self.source, Path):
-            return str(self.source)
+            return f"{self.source}{told}"
         height, width = self.file_size
-        return f"{type(self.source).__name__} of {height} x {width} pixels (height x width)"
+        return f"{type(self.source).__name__} of {height} x {width} pixels (height x width){told}"
 
     @property
     def file_size(self) -> tuple[int, int]:
-        """Size (height, width) of the picture as it was given: that of its anomaly map."""
+        """Size (height, width) of the picture as it was given, or of the copy: its map's size."""
+        size = self._source_size()
+        return size if self.copy is None else self.copy.size(size)
+
+    def _source_size(self) -> tuple[int, int]:
         if isinstance(self.source, Path):
             return read_size(self.source)
         if isinstance(self.source, Image.Image):
@@ -51,7 +60,16 @@ class ImageInput:
         return int(height), int(width)
 
     def content_key(self) -> str:
-        """Sha256 (hex) of the file's bytes, or of the pixels that the network is given."""
+        """Sha256 (hex) of the file's bytes, or of the pixels that the network is given.
+
+        A copy's is that of its source's and its own name: told apart without looking at pixels.
+        """
+        key = self._source_key()
+        if self.copy is None:
+            return key
+        return hashlib.sha256(f"{key}, {self.copy.name}".encode()).hexdigest()
+
+    def _source_key(self) -> str:
         if isinstance(self.source, Path):
             try:
                 require_file(self.source)
@@ -62,7 +80,7 @@ class ImageInput:
         if isinstance(self.source, torch.Tensor):
             array = self.source.detach().cpu().float().numpy()
         else:
-            array = np.asarray(self._picture())
+            array = np.asarray(self._source_picture())
         return hashlib.sha256(f"{array.shape}{array.dtype}".encode() + array.tobytes()).hexdigest()
 
     def tensor(self, preparation: Preparation) -> torch.Tensor:
@@ -71,10 +89,12 @@ class ImageInput:
         A tensor is taken as ImageNet-normalized already, whatever the network wants.
         """
         if isinstance(self.source, torch.Tensor):
-            return preparation.tensor(self.source.detach().cpu().float())
-        return preparation.picture(self._picture())
+            image = self.source.detach().cpu().float()
+            return preparation.tensor(image if self.copy is None else self.copy.tensor(image))
+        picture = self._source_picture()
+        return preparation.picture(picture if self.copy is None else self.copy.picture(picture))
 
-    def _picture(self) -> Image.Image:
+    def _source_picture(self) -> Image.Image:
         if isinstance(self.source, Path):
             return read_image(self.source)
         if isinstance(self.source, Image.Image):
@@ -139,6 +159,20 @@ def _categories(told: Any, images: int) -> list[str | None]:
     if len(names) != images:
         raise ValueError(f"{images} images come with {len(names)} categories; expected one each")
     return names
+
+
+def with_copies(images: Iterable[ImageInput], augment: str) -> list[ImageInput]:
+    """Add the copies that a setting of `augment` asks for, each behind its image.
+
+    Parameters
+    ----------
+    images : iterable of ImageInput
+        Good training images, no copies themselves.
+    augment : str
+        A name in `AUGMENTATIONS`.
+    """
+    copies = (None, *AUGMENTATIONS[augment])
+    return [replace(image, copy=copy) for image in images for copy in copies]
 
 
 def _is_picture(image: Any) -> bool:

@@ -210,9 +210,13 @@ def check_weights(
 
 
 def weigh(holding: Holding, extractor: FeatureExtractor, settings: Settings) -> Load:
-    """Count pixels and patches from the images' sizes; computes no feature."""
+    """Count pixels and patches from the images' sizes, copies' too; computes no feature."""
+    from common.patchcore.local_bank import bank_patches
+
+    space, training = extractor.space, set(holding.training)
     patches = {
-        path: math.prod(extractor.space.patch_grid(size)) for path, size in holding.sizes.items()
+        path: bank_patches(space, size, settings.augment if path in training else "none")
+        for path, size in holding.sizes.items()
     }
     seen = (extractor.space.preparation.seen(size) for size in holding.sizes.values())
     return Load(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from inspection_cases import draw_part
+from PIL import Image
 from saved_models import write_facts
 
 from common.cli.main import run
@@ -55,6 +57,24 @@ def test_new_parts_become_normal_and_nothing_becomes_less_normal(
     assert (added["images"], added["rows"]) == (3, len(rows) - len(old))
     assert growth.kept == model.with_name("model.before-1")
     assert (PatchCore.load(growth.kept).banks["plate"] == old).all()
+
+
+def test_new_parts_join_with_the_copies_that_the_model_was_built_with(
+    model: Path, unusual: list[Path]
+) -> None:
+    """Their images count once, their patches with all copies, and turned they are normal, too."""
+    plain = add_images(model, unusual, most_rows=400, out=model.parent / "a", suspicious=True)
+    replace(SavedModel.load(model), augment="rotations").save(model.parent / "turning")
+    copied = add_images(
+        model.parent / "turning", unusual, most_rows=400, out=model.parent / "b", suspicious=True
+    )
+    assert (copied.images, copied.patches) == (plain.images, 4 * plain.patches)
+    turned = [np.rot90(np.asarray(Image.open(path).convert("RGB"))) for path in unusual]
+    before, after = (
+        max(found.score for found in PatchCore.load(model.parent / name).predict(turned))
+        for name in "ab"
+    )
+    assert after < before
 
 
 def _scores(model: PatchCore, images: list[Path]) -> list[float]:
