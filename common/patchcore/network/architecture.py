@@ -114,8 +114,8 @@ class Architecture:
             raise refused(
                 "layers",
                 layers,
-                f"some of {', '.join(self.channels)} ({self.name}'s), from shallow to deep, as "
-                f"{example}, or auto",
+                f"some of {', '.join(self.channels)}, from shallow to deep, as {example}, or auto, "
+                f"with {self.name}",
             )
         return names
 

@@ -228,9 +228,17 @@ def test_real_data_without_weights_is_an_error_that_says_where_to_put_them(
     monkeypatch.setattr("common.cli.shared.FETCH_SECONDS", 0.0)
     monkeypatch.setattr("common.patchcore.network.weights.fetch_imagenet", lambda *_: False)
     (data / "synthetic.json").unlink()
-    line = fails(capsys, "baseline", data, "--out", tmp_path / "out")
+    words = ["baseline", data, "--out", tmp_path / "out"]
+    line = fails(capsys, *words, "--set", "backbone=wide_resnet50_2")
     assert "wide_resnet50_2-95faca4d.pth" in line
     assert str(tmp_path / "torch" / "hub" / "checkpoints") in line
+    # Whoever chose none gets real figures of a small network, and is told which.
+    assert run(list(map(str, [*words, "--set", "global-bank-size=20"]))) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "efficientnet_lite0, a smaller network with ImageNet weights, takes its place" in told
+    facts = json.loads((tmp_path / "out/run.json").read_text())
+    assert facts["feature_space"]["weights"] == "imagenet"
+    assert facts["settings"]["backbone"] == "efficientnet_lite0"
 
 
 @pytest.mark.parametrize(
