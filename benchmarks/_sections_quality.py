@@ -34,8 +34,10 @@ def quality(result: Json) -> str:
     }[result["disturbed"]]
     how = "in one process, as `--in-process` says" if result["in_process"] else "by the commands"
     peer = result["peer"]
+    theirs = ", ".join(str(run["seed"]) for run in result["runs"] if run["method"] == "anomalib")
     compared = (
-        f"Peer: {peer['name']}, one bank for each part, image scores reweighted as it does."
+        f"Peer: {peer['name']} (seeds {theirs}), one bank for each part, image scores reweighted "
+        "as it does, MB of the larger part's process."
         if peer["name"]
         else f"anomalib is missing: {peer['missing']}."
     )

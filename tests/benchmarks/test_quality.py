@@ -91,6 +91,13 @@ def test_what_was_varied_and_what_was_not_known(tmp_path: Path) -> None:
     assert "Federated minus centralized" not in found
 
 
+def test_the_peer_is_told_with_its_seeds(tmp_path: Path) -> None:
+    runs = [*RESULT["runs"], one("anomalib", 1, 0.9, 0.6, scope="category")]
+    found = page(tmp_path, runs=runs, peer={"name": "anomalib 2", "torch": "2.1", "missing": ""})
+    assert "Peer: anomalib 2 (seeds 1), one bank for each part" in found
+    assert "| one each | anomalib | 0.600 |" in found
+
+
 @pytest.mark.parametrize("field", RESULT)
 def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
     less = {key: value for key, value in RESULT.items() if key != field}
