@@ -195,8 +195,9 @@ def admit(roster: Roster) -> FeatureSpace:
     """Refuse who cannot take part; return the feature space of the run.
 
     Whoever answers under another name than its key's is refused; two stations with one name are
-    both refused; then a survey that cannot be, then stations in another feature space than the
-    reference, then those whose features would not fit it, then whoever holds more than
+    both refused; then stations of another network than the run's, then a survey that cannot be,
+    then stations in another feature space than the reference, then those whose features would not
+    fit it, then whoever holds more than
     `max-station-share` of the training images.
 
     Raises
@@ -207,12 +208,11 @@ def admit(roster: Roster) -> FeatureSpace:
     settings = roster.settings
     _refuse_misnamed(roster.used())
     _refuse_twins(roster.used())
+    # First of all: a network is looked up by a station's word only where the run names it, too.
+    _refuse_other_networks(roster.used(), settings)
     _refuse_impossible(roster.used(), settings.augment)
     if not roster.used():
         raise RunError(f"no station gave a usable answer to the survey. {roster.lost()}".strip())
-    _refuse_other_networks(roster.used(), settings)
-    if not roster.used():
-        raise RunError(f"no station computes with the run's network. {roster.lost()}".strip())
     space = _reference_space(roster.used(), settings)
     _refuse_other_spaces(roster.used(), space)
     _refuse_misfits(roster.used())
@@ -249,6 +249,7 @@ def admit_late(roster: Roster, newcomers: Sequence[Participant], space: FeatureS
                     f"a station named {other.name} is in this run already ({other.status}); give "
                     "each its own name",
                 )
+    _refuse_other_networks(_still_in(newcomers), roster.settings)
     _refuse_impossible(_still_in(newcomers), roster.settings.augment)
     _refuse_other_spaces(_still_in(newcomers), space)
     _refuse_misfits(_still_in(newcomers))
@@ -338,11 +339,13 @@ def _refuse_other_networks(participants: Iterable[Participant], settings: Settin
     }
     wanted = " or ".join(f"{name} with {'+'.join(layers)}" for name, layers in allowed.items())
     for participant in participants:
-        space = _space(participant)
-        if allowed.get(space.backbone) != space.layers:
+        if participant.survey is None:
+            continue
+        told = participant.survey.feature_space
+        if allowed.get(told.backbone) != tuple(told.layers):
             participant.leave(
                 "refused",
-                f"computes features with {space.backbone}, {'+'.join(space.layers)}; the run asks "
+                f"computes features with {told.backbone}, {'+'.join(told.layers)}; the run asks "
                 f"for {wanted}",
             )
 

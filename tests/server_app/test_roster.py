@@ -248,3 +248,19 @@ def test_all_means_all_that_belong_to_the_plant_not_all_that_came() -> None:
     asked.by_node[99].leave("failed", "broke down")
     with pytest.raises(RunError, match="1 of 3 stations are left, min-stations asks for all 2"):
         asked.require_quorum("the survey")
+
+
+def test_a_network_that_the_run_does_not_name_is_never_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not even to refuse it: `timm/...` would be made at the server by a station's word."""
+    odd = survey("odd")
+    facts = odd.feature_space.model_copy(update={"backbone": "timm/vit_giant_patch14_dinov2"})
+    asked = roster(survey("even"), odd.model_copy(update={"feature_space": facts}))
+    monkeypatch.setattr(
+        "common.patchcore.network.architectures.timm_network", lambda name: pytest.fail(name)
+    )
+    admit(asked)
+    assert statuses(asked) == {"even": "used", "odd": "refused"}
+    assert "computes features with timm/vit_giant_patch14_dinov2" in reason(asked, "odd")
+    assert "the run asks for resnet18 with layer2+layer3" in reason(asked, "odd")
