@@ -37,7 +37,7 @@ def quality(result: Json) -> str:
     theirs = ", ".join(str(run["seed"]) for run in result["runs"] if run["method"] == "anomalib")
     compared = (
         f"Peer: {peer['name']} (seeds {theirs}), one bank for each part, image scores reweighted "
-        "as it does, MB of the larger part's process."
+        "as it does; its seconds hold its features, its MB are the larger part's process."
         if peer["name"]
         else f"anomalib is missing: {peer['missing']}."
     )
