@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from flwr.common.config import parse_config_args
 from gateway_cases import Upstream, gateway_in_thread, serving, upstream_config
 from played_device import lie, play
@@ -19,6 +20,7 @@ from common.check import CheckOptions
 from common.cli.main import run
 from common.config import Settings
 from common.patchcore.network.architectures import find_backbone
+from common.patchcore.network.weights import expected_shapes, random_state
 from common.plant.keys.making import Wanted, make_keys
 from common.plant.preflight.data import Load, check_data, check_weights
 from common.plant.preflight.findings import Preflight, gigabytes
@@ -398,13 +400,20 @@ def test_what_cannot_be_looked_over(
         (["--station"], f"{tmp_path}/station.toml: no such file"),
         (["--station", "."], f"{tmp_path}/station.toml: no such file"),
         ([], "give a data folder, or --station"),
-        ([".", "--set", "backbone=resnet18"], "a data folder is checked without backbone"),
+        ([".", "--set", "wire-dtype=float32"], "a data folder is checked without wire-dtype"),
     ):
         assert run(["check", *words]) == 2
         assert expected in capsys.readouterr().err
 
 
-def test_a_run_names_no_file_on_a_station(plant: Path, tiny_data: Path) -> None:
+def test_a_run_names_no_file_on_a_station(
+    plant: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    published = find_backbone("resnet18").weights.path()
+    assert published is not None
+    published.parent.mkdir(parents=True)
+    torch.save(random_state(expected_shapes("resnet18", ("layer2", "layer3")), 5), published)
     station(plant / "clips", tiny_data)
     settings = SMALL.with_(weights=str(plant / "none.pth"))
     report = check_station(plant / "clips", settings, seconds=1)
