@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import platform
 import time
 from collections import Counter
@@ -122,13 +123,15 @@ def take_bank(station: Station, folder: RunFolder, request: BankPart, rows: Arra
 def build_bank(
     station: Station, folder: RunFolder, request: BuildRequest
 ) -> tuple[BuildReply, Arrays]:
-    """Choose the station's rows (once a round) and return the part asked for."""
+    """Choose the station's rows (once for what is asked) and return the part asked for."""
+    # Rows chosen for other budgets answer nothing: a request may come that is not the first's part.
+    asked = json.dumps([sorted(request.budgets.items()), request.bank_parts])
     with folder.lock():
         saved = f"rows-{request.round}"
         arrays = folder.load(saved)
-        if arrays is None:
+        if arrays is None or str(arrays["asked"]) != asked:
             centers = _stored_bank(folder, request.round - 1, request.bank_parts)
-            arrays = _choose_rows(station, folder, request, centers)
+            arrays = {**_choose_rows(station, folder, request, centers), "asked": np.array(asked)}
             folder.save(saved, arrays)
     banks, part = {}, {}
     for name in request.budgets:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from common.errors import InputError
 from common.evaluation import EvaluationCounts
 from common.evaluation.mergeable.checks import ARRAY_NAMES
+from common.patchcore.distances import FULL, Distances
 from common.patchcore.local_bank import bank_patches
 from common.patchcore.model_store import SHARED, bank_of
 from common.patchcore.network.architectures import find_backbone
@@ -136,6 +137,8 @@ def check_build_reply(
     shape: tuple[int, str],
     part: int,
     parts: int,
+    distances: Distances = FULL,
+    first: bool = False,
 ) -> None:
     """Refuse rows that cannot be what was asked for.
 
@@ -150,6 +153,10 @@ def check_build_reply(
     shape : (feature_dim, dtype name)
     part, parts : int
         Which part this is.
+    distances : Distances
+        In which the station measured its radius.
+    first : bool
+        Whether no bank went before: then every patch is new, and rows must come.
 
     Raises
     ------
@@ -179,6 +186,29 @@ def check_build_reply(
             )
         if not np.isfinite(rows).all():
             raise MalformedReplyError(f"bank {name}: a value that is not finite (NaN or infinite)")
+        if first and facts.rows == 0 and min(budgets[name], facts.patches) > 0:
+            raise MalformedReplyError(
+                f"bank {name}: no row of {facts.patches} patches, {budgets[name]} were asked for"
+            )
+        if part == 0:
+            _check_radius(name, facts.radius, rows, distances)
+
+
+def _check_radius(name: str, radius: float, rows: NDArray[Any], distances: Distances) -> None:
+    """Farthest first, the last row was as far from the first as any patch left is from the rows.
+
+    Of one row alone nothing follows. The slack is for what the wire's number format rounds.
+    """
+    if len(rows) < 2:
+        return
+    measured = distances(rows)
+    reach = float(np.linalg.norm(measured - measured[0], axis=1).max())
+    most = 1.05 * reach + 0.02 * float(np.linalg.norm(measured[0]))
+    if radius > most:
+        raise MalformedReplyError(
+            f"bank {name}: a radius of {radius:.4g}, but its rows lie at most "
+            f"{most:.4g} from the first of them"
+        )
 
 
 def check_score_reply(

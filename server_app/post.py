@@ -10,7 +10,7 @@ from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from common.protocol.messages import Facts, as_sentence, without_paths
+from common.protocol.messages import Computed, Facts, as_sentence, without_paths
 from common.protocol.records import (
     BANK,
     MalformedReplyError,
@@ -161,6 +161,11 @@ class Post:
         """
         try:
             facts = read_facts(answer.content, kind)
+            if isinstance(facts, Computed) and facts.seconds > self._seconds + _GRACE_SECONDS:
+                raise MalformedReplyError(
+                    f"took {facts.seconds:.0f} s by its own word, and came within "
+                    f"{self._seconds:.0f} s"
+                )
             if not arrays:
                 take_arrays(answer.content, names=())
             return facts

@@ -191,7 +191,7 @@ class FederatedCoreset(Strategy):
         """Check what came, and select the global banks from it."""
         received: dict[str, list[dict[str, Rows]]] = {}
         for answer in self._post.receive(replies):
-            rows = self._take_rows(answer)
+            rows = self._take_rows(answer, first=server_round == 1)
             if rows is not None:
                 received.setdefault(answer.sender.name, []).append(rows)
         self.outcome.roster.require_quorum(f"building banks in round {server_round}")
@@ -220,7 +220,7 @@ class FederatedCoreset(Strategy):
         # The bank stays in `outcome`: as a Flower record it would be in memory once more.
         return None, MetricRecord({"stations": len(built), "rows": total})
 
-    def _take_rows(self, answer: Answered) -> dict[str, Rows] | None:
+    def _take_rows(self, answer: Answered, *, first: bool) -> dict[str, Rows] | None:
         """Rows of one reply if they are what was asked for."""
         reply, sender = self._post.read(answer, BuildReply), answer.sender
         if reply is None:
@@ -247,6 +247,8 @@ class FederatedCoreset(Strategy):
                 shape=shape,
                 part=answer.part,
                 parts=parts,
+                distances=self._distances,
+                first=first,
             )
         except (MalformedReplyError, ValueError) as error:
             sender.leave("refused", f"sent an unusable bank: {error}")

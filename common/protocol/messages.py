@@ -63,7 +63,9 @@ ImageKind = Annotated[str, StringConstraints(pattern="^(test|held-out)$")]
 Count = Annotated[int, Field(ge=0, le=10**12)]
 Images = Annotated[int, Field(ge=0, le=MAX_IMAGES)]
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
-Distance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# Features are float32; a thousand stations' sums of either stay finite.
+Distance = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=1e8, allow_inf_nan=False)]
 Round = Annotated[int, Field(ge=1, le=1000)]
 Part = Annotated[int, Field(ge=0, le=10**6)]
 Parts = Annotated[int, Field(ge=1, le=10**6)]
@@ -173,7 +175,7 @@ class Computed(Facts):
     """
 
     station: StationName
-    seconds: Distance
+    seconds: Seconds
     extracted: Count
     device: DeviceName = ""
     notices: Annotated[list[Sentence], Field(max_length=MAX_NOTICES)] = []

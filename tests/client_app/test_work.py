@@ -149,6 +149,16 @@ def test_a_budget_is_a_prefix_and_the_radius_shrinks_along_it(parts: Path) -> No
     assert many_reply.banks["shared"].patches == 3 * 16 + 3 * 80
 
 
+def test_a_request_is_never_answered_with_the_rows_of_another(parts: Path) -> None:
+    """Two requests of one round with other budgets: each has the rows that it asked for."""
+    asked = Asked(real(parts))
+    _, few = asked.build(budgets={"shared": 5})
+    reply, many = asked.build(budgets={"shared": 40})
+    assert (len(few["shared"]), len(many["shared"])) == (5, 40)
+    assert reply.banks["shared"].rows == 40
+    np.testing.assert_array_equal(many["shared"][:5], few["shared"])
+
+
 def test_category_banks_hold_their_own_part_only(parts: Path) -> None:
     reply, rows = Asked(real(parts), bank_scope="category").build(
         budgets={"pipe_staple": 4, "tank_screw": 6}

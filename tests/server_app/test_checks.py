@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from server_cases import counts, survey
 
 from common.data.regions import Region
@@ -32,7 +33,12 @@ def build_reply(**changes: Any) -> BuildReply:
 
 
 def check_rows(
-    reply: BuildReply, rows: NDArray[Any], part: int = 0, parts: int = 1, name: str = "shared"
+    reply: BuildReply,
+    rows: NDArray[Any],
+    part: int = 0,
+    parts: int = 1,
+    name: str = "shared",
+    first: bool = False,
 ) -> None:
     check_build_reply(
         reply,
@@ -43,6 +49,7 @@ def check_rows(
         shape=(DIM, "float16"),
         part=part,
         parts=parts,
+        first=first,
     )
 
 
@@ -87,6 +94,27 @@ def test_every_part_of_a_bank_passes_and_no_other_number_of_rows(rows: int, part
 def test_unusable_rows(reply: BuildReply, rows: NDArray[Any], says: str) -> None:
     with pytest.raises(MalformedReplyError, match=says):
         check_rows(reply, rows)
+
+
+def test_a_radius_that_cannot_be() -> None:
+    """No patch left lies farther from the rows than the last of them did from the first."""
+    # The last row lies 20 from the first in each of 4 dimensions: 40.
+    for radius in (0.0, 39.9, 40.0):
+        check_rows(build_reply(radius=radius), good_rows(), first=True)
+    for radius in (43.0, 1e300 ** (1 / 11)):
+        with pytest.raises(MalformedReplyError, match=r"rows lie at most 42.* from the first"):
+            check_rows(build_reply(radius=radius), good_rows())
+    check_rows(build_reply(rows=1, radius=1e6), good_rows(1))  # one row alone bounds nothing
+    for wrong in (1e300, -1.0, float("inf")):
+        with pytest.raises(ValidationError):
+            build_reply(radius=wrong)
+
+
+def test_no_row_where_rows_were_asked_for() -> None:
+    empty = good_rows(0)
+    check_rows(build_reply(rows=0), empty)  # in later rounds nothing may be new
+    with pytest.raises(MalformedReplyError, match="no row of 100 patches, 6 were asked for"):
+        check_rows(build_reply(rows=0), empty, first=True)
 
 
 def test_another_station_or_bank_than_asked() -> None:

@@ -7,7 +7,13 @@ import pytest
 from flwr.app import Error, Message, RecordDict
 from server_cases import roster, survey
 
-from common.protocol.messages import Received, ScoreRequest, SurveyRequest, without_paths
+from common.protocol.messages import (
+    BuildReply,
+    Received,
+    ScoreRequest,
+    SurveyRequest,
+    without_paths,
+)
 from common.protocol.records import BANK, failure_record, seconds_allowed, take_arrays, to_record
 from server_app.post import Post, Request
 from server_app.roster import Participant, Roster
@@ -107,3 +113,21 @@ def test_stations_own_failures_and_answers_of_another_kind() -> None:
     assert b.status == "refused"
     assert (b.reason or "").startswith("sent an unusable answer: Received:")
     assert a.status == "used"
+
+
+def test_seconds_that_cannot_be_are_refused() -> None:
+    asked, (c, b, _) = three()
+    post = Post(asked, 5.0)
+    messages = sent(post, [Request(to, SurveyRequest()) for to in (c, b)])
+    told = [
+        BuildReply(station="c", banks={}, seconds=4.9, extracted=0),
+        BuildReply(station="b", banks={}, seconds=1e6, extracted=0),
+    ]
+    replies = [
+        Message(to_record(one), reply_to=message)
+        for message, one in zip(messages, told, strict=True)
+    ]
+    read = [post.read(answer, BuildReply) for answer in post.receive(replies)]
+    assert read == [None, told[0]]
+    assert (c.status, b.status) == ("used", "refused")
+    assert "took 1000000 s by its own word, and came within 5 s" in (b.reason or "")
