@@ -226,9 +226,24 @@ def _choose_rows(
 ) -> Arrays:
     started = time.monotonic()
     source = _source(station)
+    # In scope `shared` they become one bank, and no bank mixes devices.
+    arrays = dict(source.whole(_choose_banks, station, folder, request, centers, source))
+    arrays["seconds"] = np.array([time.monotonic() - started, source.computed], dtype=np.float64)
+    arrays["device"] = np.array(_computed_by(source))
+    return arrays
+
+
+def _choose_banks(
+    station: Station,
+    folder: RunFolder,
+    request: BuildRequest,
+    centers: Arrays,
+    source: FeatureSource,
+) -> Arrays:
+    """Rows of every bank asked for, with patches and radius."""
     distances = _distances(station.settings)
     dtype = row_dtype(station.settings.wire_dtype)
-    arrays: Arrays = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for name, budget in request.budgets.items():
         images = _bank_images(station, name)
         if not images:
@@ -244,8 +259,6 @@ def _choose_rows(
         radius = local.radii[-1] if len(local.radii) else (limit or 0.0)
         arrays[f"rows.{name}"] = settle(local.rows, station.settings.wire_dtype)
         arrays[f"facts.{name}"] = np.array([local.patches, radius], dtype=np.float64)
-    arrays["seconds"] = np.array([time.monotonic() - started, source.computed], dtype=np.float64)
-    arrays["device"] = np.array(_computed_by(source))
     return arrays
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ def results(command: str, place: Place, said: str) -> Results:
         return {}
     match command:
         case "check":
+            # The suggestion names the memory that is free at that moment.
+            said = re.sub(r"[\d.]+ GB here", "GB here", said)
             return {"said": said.replace(str(place.data), "data")}
         case "explore":
             return {path.name: path.read_text() for path in sorted(folder.glob("*.csv"))}

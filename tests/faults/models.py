@@ -15,6 +15,7 @@ from cases import Case, Expected, Make, Place, every, refused, same, told
 from inspection_cases import draw_part
 from pictures import cut_short
 from safetensors.numpy import load_file, save_file
+from saved_models import write_facts
 
 Facts = dict[str, Any]
 USERS = "inspect watch evaluate add show"
@@ -26,7 +27,7 @@ def with_facts(change: Callable[[Facts], object]) -> Make:
         path = place.model / "model.json"
         facts = json.loads(path.read_text())
         change(facts)
-        path.write_text(json.dumps(facts))
+        write_facts(path, facts)
 
     return make
 
