@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -175,7 +175,13 @@ def _watch(inspector: Inspector, folder: Path, options: WatchOptions, tally: _Ta
     known = len(watcher.journal.entries)
     earlier = f" ({known} images were judged before)" if known else ""
     console.print(f"watching {folder}{earlier}; Ctrl-C ends", highlight=False, soft_wrap=True)
-    watcher.run(tally.add)
+    try:
+        watcher.run(tally.add)
+    except KeyboardInterrupt:
+        # An image's line may be on the disk already, and not be counted yet.
+        written = watcher.journal.entries[known:]
+        tally.catch_up(written[len(written) - max(0, len(written) - tally.judged) :])
+        raise
 
 
 class _Tally:
@@ -190,6 +196,13 @@ class _Tally:
         self.first: list[Path] = []
         self.judged = self.anomalous = self.unreadable = 0
         self.seconds = 0.0
+
+    def catch_up(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Count images that an interruption kept from being told one by one."""
+        for entry in entries:
+            self.judged += 1
+            self.unreadable += entry.get("score") is None
+            self.anomalous += bool(entry.get("anomalous"))
 
     def add(self, result: Result) -> None:
         """Print one line about an image and count it."""
