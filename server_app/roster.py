@@ -331,12 +331,10 @@ def _reference_space(participants: Sequence[Participant], settings: Settings) ->
 
 def _refuse_other_networks(participants: Iterable[Participant], settings: Settings) -> None:
     """Refuse stations whose features are not those of the network that the run asks for."""
-    chosen = settings.backbone != AUTO
-    allowed = {
-        name: find_backbone(name).used(settings.layers)
-        for name in ((settings.backbone,) if chosen else (DEFAULT, FALLBACK))
-        if chosen or name == DEFAULT or settings.layers == AUTO
-    }
+    names = [settings.backbone]
+    if settings.backbone == AUTO:
+        names = [DEFAULT, FALLBACK] if settings.layers == AUTO else [DEFAULT]
+    allowed = {name: find_backbone(name).used(settings.layers) for name in names}
     wanted = " or ".join(f"{name} with {'+'.join(layers)}" for name, layers in allowed.items())
     for participant in participants:
         if participant.survey is None:

@@ -179,8 +179,7 @@ def _watch(inspector: Inspector, folder: Path, options: WatchOptions, tally: _Ta
         watcher.run(tally.add)
     except KeyboardInterrupt:
         # An image's line may be on the disk already, and not be counted yet.
-        written = watcher.journal.entries[known:]
-        tally.catch_up(written[len(written) - max(0, len(written) - tally.judged) :])
+        tally.catch_up(watcher.journal.entries[known + tally.judged :])
         raise
 
 
