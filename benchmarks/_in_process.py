@@ -12,7 +12,8 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,25 @@ from common.runs import output
 from common.runs.baseline import run_baseline
 from server_app.app import app as server_app
 
+Answer = Callable[[int, Message, Callable[[], Message]], Message]
+"""(node, request, the station at work) -> what the server gets for it."""
+
 # Stations keep rows by the run's number; one that was ended halfway may have left some.
 _runs = itertools.count(time.time_ns())
 
 
-class DirectGrid(Grid):
-    """Calls the ClientApp of every station when a message is pushed."""
+def honest(node: int, request: Message, work: Callable[[], Message]) -> Message:
+    """Pass on what the station answers."""
+    return work()
 
-    def __init__(self, stations: int, run_id: int, run_config: dict[str, Any]) -> None:
+
+class DirectGrid(Grid):
+    """Calls the ClientApp of every station when a message is pushed; `answer` stands between."""
+
+    def __init__(
+        self, stations: int, run_id: int, run_config: dict[str, Any], answer: Answer = honest
+    ) -> None:
+        self._answer = answer
         self._contexts = {
             number + 1: Context(
                 run_id,
@@ -80,8 +92,9 @@ class DirectGrid(Grid):
             identifier = message.object_id
             message.metadata.__dict__["_message_id"] = identifier
             request = Message(content=copy.copy(message.content), metadata=message.metadata)
-            context = self._contexts[message.metadata.dst_node_id]
-            self._replies[identifier] = client_app(request, context)
+            node = message.metadata.dst_node_id
+            work = partial(client_app, request, self._contexts[node])
+            self._replies[identifier] = self._answer(node, message, work)
             ids.append(identifier)
         return ids
 
@@ -96,7 +109,9 @@ class DirectGrid(Grid):
         return self.pull_messages(self.push_messages(messages))
 
 
-def run_here(command: str, data: Path, out: Path, assignments: list[str]) -> dict[str, Any]:
+def run_here(
+    command: str, data: Path, out: Path, assignments: list[str], answer: Answer = honest
+) -> dict[str, Any]:
     """Do what `baseline` or `federate` does, and say what it took.
 
     Parameters
@@ -104,6 +119,9 @@ def run_here(command: str, data: Path, out: Path, assignments: list[str]) -> dic
     command : {"baseline", "federate"}
     data, out : Path
     assignments : list of `key=value`
+    answer : callable
+        Stands between the server and each station of a federated run: it has the station work,
+        and may change what comes of it.
 
     Returns
     -------
@@ -125,7 +143,7 @@ def run_here(command: str, data: Path, out: Path, assignments: list[str]) -> dic
         logging.getLogger("flwr").setLevel(logging.WARNING)
         # Flower's own processes say so of themselves; messages are not made without.
         TaskIdentity.run_id = TaskIdentity.task_id = TaskIdentity.node_id = run_id
-        grid = DirectGrid(settings.num_stations, run_id, run_config)
+        grid = DirectGrid(settings.num_stations, run_id, run_config, answer)
         server_app(grid=grid, context=Context(run_id, 0, {}, RecordDict(), run_config))
     return {
         "wall_seconds": time.perf_counter() - wall,

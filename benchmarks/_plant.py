@@ -161,6 +161,8 @@ def run_plant(
             f'address = "127.0.0.1:{gateway}"',
             f'ca = "{keys / "ca.crt"}"',
             f'key = "{keys / "station.key"}"',
+            f'certificate = "{keys / "station.pem"}"',
+            f'app-key = "{keys / "app.pub"}"',
         ]
         (folder / f"{station}.toml").write_text("\n".join(lines) + "\n")
     server, link = str(folder / "keys" / "server"), f"127.0.0.1:{superlink}"

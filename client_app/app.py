@@ -1,12 +1,12 @@
-"""The station's answers: `survey`, `build_bank`, `score`, and `take_bank` for large banks."""
+"""The station's answers: `survey`, `build_bank`, `score`, `deliver`; `take_bank` for banks."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
-from flwr.app import Context, Message
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common import log
 
@@ -15,13 +15,17 @@ from common.system.garbage import imported_for_good
 
 # The limit of a message is not known yet, and the libraries may lie on a drive that is gone.
 with Deadline(IMPORT_SECONDS), imported_for_good():
-    from client_app import work
+    from client_app import delivered, work
     from client_app.failures import failure_of
+    from client_app.image_list import as_surveyed, freeze
+    from client_app.letters import OpenedLetter, open_letter
     from client_app.run_folder import RunFolder
     from client_app.station import Station, open_station
+    from common.protocol.letters import SealError
     from common.protocol.messages import (
         BankPart,
         BuildRequest,
+        DeliverRequest,
         Facts,
         ScoreRequest,
         SurveyRequest,
@@ -30,12 +34,14 @@ with Deadline(IMPORT_SECONDS), imported_for_good():
     from common.protocol.records import (
         BANK,
         COUNTS,
+        OWNER,
+        WITHOUT,
         MalformedReplyError,
         failure_record,
         prefixed,
         read_facts,
         seconds_allowed,
-        select_prefix,
+        split_prefixes,
         take_arrays,
         to_record,
     )
@@ -45,6 +51,10 @@ app = ClientApp()
 
 Work = Callable[[Station], tuple[Facts, Mapping[str, Any]]]
 
+OPENING_SECONDS: Final = 120.0
+"""For reading keys and noting a letter on the disk: how long a message itself allows is not to be
+believed before."""
+
 
 @app.query()
 def survey(message: Message, context: Context) -> Message:
@@ -52,6 +62,10 @@ def survey(message: Message, context: Context) -> Message:
 
     def look(station: Station) -> tuple[Facts, Mapping[str, Any]]:
         read_facts(message.content, SurveyRequest)
+        # Before anything is counted: what is written meanwhile has changed since.
+        folder = _folder(station, context)
+        folder.forget_ended()
+        freeze(station, folder)
         return work.survey(station), {}
 
     return _answer(message, context, look)
@@ -63,7 +77,7 @@ def take_bank(message: Message, context: Context) -> Message:
 
     def store(station: Station) -> tuple[Facts, Mapping[str, Any]]:
         request = read_facts(message.content, BankPart)
-        rows = _bank_rows(message, station)
+        (rows,) = _bank_rows(message, station, BANK)
         return work.take_bank(station, _folder(station, context), request, rows), {}
 
     return _answer(message, context, store)
@@ -75,7 +89,9 @@ def build_bank(message: Message, context: Context) -> Message:
 
     def build(station: Station) -> tuple[Facts, Mapping[str, Any]]:
         request = read_facts(message.content, BuildRequest)
-        facts, rows = work.build_bank(station, _folder(station, context), request)
+        folder = _folder(station, context)
+        station, changes = as_surveyed(station, folder)
+        facts, rows = work.build_bank(station, folder, request, changes)
         return facts, prefixed(BANK, to_wire(rows, station.settings.wire_dtype))
 
     return _answer(message, context, build)
@@ -87,23 +103,40 @@ def score(message: Message, context: Context) -> Message:
 
     def judge(station: Station) -> tuple[Facts, Mapping[str, Any]]:
         request = read_facts(message.content, ScoreRequest)
-        rows = _bank_rows(message, station)
-        facts, counts = work.score(station, _folder(station, context), request, rows)
-        return facts, prefixed(COUNTS, counts)
+        rows, owners = _bank_rows(message, station, BANK, OWNER)
+        folder = _folder(station, context)
+        station, changes = as_surveyed(station, folder)
+        facts, counts, without = work.score(station, folder, request, rows, changes, owners)
+        return facts, {**prefixed(COUNTS, counts), **prefixed(WITHOUT, without)}
 
     return _answer(message, context, judge)
 
 
-def _bank_rows(message: Message, station: Station) -> dict[str, Any]:
-    """Rows of banks that came along; their names are looked at before anything is done."""
-    banks = select_prefix(BANK, take_arrays(message.content))
+@app.train("deliver")
+def deliver(message: Message, context: Context) -> Message:
+    """Store the finished model, test it on your own images, and let it judge if it passes."""
+
+    def store(station: Station) -> tuple[Facts, Mapping[str, Any]]:
+        request = read_facts(message.content, DeliverRequest)
+        take_arrays(message.content, names=())
+        return delivered.deliver(station, _folder(station, context), request), {}
+
+    return _answer(message, context, store)
+
+
+def _bank_rows(message: Message, station: Station, *kinds: str) -> list[dict[str, Any]]:
+    """Rows of banks that came along, and whose they are, if asked for.
+
+    Their names are looked at before anything is done.
+    """
+    banks, *others = split_prefixes(take_arrays(message.content), *kinds)
     for name, rows in banks.items():
         if bank_refusal(name) or rows.ndim != 2:
             raise MalformedReplyError(
                 f"bank {name[:120]!r} of shape {rows.shape}; expected the name of a category and "
                 "rows of numbers"
             )
-    return from_wire(banks, station.settings.wire_dtype)
+    return [from_wire(banks, station.settings.wire_dtype), *others]
 
 
 def _folder(station: Station, context: Context) -> RunFolder:
@@ -111,18 +144,39 @@ def _folder(station: Station, context: Context) -> RunFolder:
 
 
 def _answer(message: Message, context: Context, do: Work) -> Message:
-    """Do the work within the deadline; an error becomes an answer, never a silent loss."""
+    """Obey a letter of the server's within its deadline, and sign the answer.
+
+    An error becomes an answer, never a silent loss. What is no letter of the server's is answered
+    unsigned: nothing in this station's name is said to who knows whom.
+    """
+    letter: OpenedLetter | None = None
+    try:
+        with Deadline(OPENING_SECONDS):
+            letter = open_letter(message, context)
+    except SealError as error:
+        log(logging.ERROR, "fedpatchcore station: refused a request, nothing was done: %s", error)
+        content = failure_record("refused-letter", f"did not obey a request: {error}")
+        return Message(content, reply_to=message)
+    except Exception as error:
+        failure = failure_of(error, real=True)
+        return Message(failure_record(failure.code, failure.reason), reply_to=message)
     with Deadline(seconds_allowed(message.content)):
-        try:
-            station = open_station(context.node_config, context.run_config)
-            facts, arrays = do(station)
-            content = to_record(facts, arrays)
-        except MalformedReplyError as error:
-            # Made of the request alone, so nothing of this station is in it.
-            log(logging.ERROR, "fedpatchcore station: %s", error)
-            advice = "server and station must run the same version"
-            content = failure_record("unusable-request", f"{error}; {advice}")
-        except Exception as error:
-            failure = failure_of(error, real="station" in context.node_config)
-            content = failure_record(failure.code, failure.reason)
+        content = _work(message, context, do)
+        if letter is not None:
+            letter.answer(content)
     return Message(content, reply_to=message)
+
+
+def _work(message: Message, context: Context, do: Work) -> RecordDict:
+    try:
+        station = open_station(context.node_config, context.run_config)
+        facts, arrays = do(station)
+        return to_record(facts, arrays)
+    except MalformedReplyError as error:
+        # Made of the request alone, so nothing of this station is in it.
+        log(logging.ERROR, "fedpatchcore station: %s", error)
+        advice = "server and station must run the same version"
+        return failure_record("unusable-request", f"{error}; {advice}")
+    except Exception as error:
+        failure = failure_of(error, real="station" in context.node_config)
+        return failure_record(failure.code, failure.reason)

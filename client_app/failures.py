@@ -12,6 +12,7 @@ from flwr.common import log
 
 from common.errors import (
     FedPatchCoreError,
+    ImagesChangedError,
     MissingWeightsError,
     NoImagesError,
     UnreadableImageError,
@@ -38,6 +39,10 @@ ADVICE: Final[dict[str, str]] = {
         "an image of the station cannot be read; the station's own log names it; run "
         "`fedpatchcore check` there, and mend or remove what it finds"
     ),
+    "images-changed": (
+        "begin the run again when nothing writes to the station's data-root; the station's own "
+        "log names the images"
+    ),
     "out-of-memory": (
         "the station has too little memory for its part; lower batch-size there, choose device "
         "cpu if it was a GPU's, or lower global-bank-size or image-size for the run"
@@ -57,6 +62,7 @@ def failure_code(error: Exception) -> str:
     if any(_is_out_of_memory(cause) for cause in causes):
         return "out-of-memory"
     for kind, code in (
+        (ImagesChangedError, "images-changed"),
         (NoImagesError, "no-images"),
         (MissingWeightsError, "weights-missing"),
         (UnreadableImageError, "unreadable-image"),
@@ -80,7 +86,10 @@ def failure_of(error: Exception, real: bool) -> Failure:
     known = isinstance(error, FedPatchCoreError)
     log(logging.ERROR, "fedpatchcore station: %s", error, exc_info=None if known else error)
     code = failure_code(error)
-    return Failure(code=code, reason=as_sentence(advice(code) if real else reason(error)))
+    text = advice(code)
+    if isinstance(error, ImagesChangedError):
+        text = f"{error.told}; {text}"
+    return Failure(code=code, reason=as_sentence(text if real else reason(error)))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

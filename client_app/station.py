@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +16,13 @@ from common.data.partition import make_partition
 from common.errors import InputError
 from common.patchcore.names import check_names
 from common.patchcore.network.choice import settle_network
-from common.paths import DEFAULT_CACHE_GB, cache_root
+from common.paths import DEFAULT_CACHE_GB, DEFAULT_KEPT_MODELS, cache_root
 from common.protocol.messages import STATION_PATTERN
 
 NODE_KEYS: Final = frozenset(
     {"station", "data-root", "weights", "cache-dir", "cache-limit-gb", "device", "batch-size"}
+    | {"app-key", "station-key"}
+    | {"models-dir", "keep-models", "activate"}
     | {"partition-id", "num-partitions"}
 )
 """Keys of a real station's node config; a simulation's are of no use there and do no harm."""
@@ -45,6 +47,12 @@ class Station:
     cache_limit : int
         Bytes of features kept.
     notices : tuple of str
+    models : Path or None
+        Where a real station keeps its model versions; None in a simulation.
+    keep_models : int
+        How many of them it keeps.
+    activate : {"auto", "manual"}
+        Whether a delivered model that passes the acceptance test judges at once.
     """
 
     name: str
@@ -57,6 +65,9 @@ class Station:
     cache: Path
     cache_limit: int
     notices: tuple[str, ...] = ()
+    models: Path | None = None
+    keep_models: int = DEFAULT_KEPT_MODELS
+    activate: str = "auto"
 
 
 def open_station(node: Mapping[str, Value], run_config: Mapping[str, Value]) -> Station:
@@ -82,18 +93,35 @@ def open_station(node: Mapping[str, Value], run_config: Mapping[str, Value]) -> 
         return _open_simulated(node, settings)
     raise InputError(
         "node config: found neither station and data-root (a real station) nor partition-id and "
-        "num-partitions (a simulation); start the SuperNode with --node-config "
-        '\'station="NAME" data-root="/path"\''
+        "num-partitions (a simulation); start a station with `fedpatchcore plant station`, which "
+        "gives what its station.toml says"
     )
 
 
-def _open_real(node: Mapping[str, Value], settings: Settings) -> Station:
+def station_name(node: Mapping[str, Value]) -> str:
+    """Name that a real station calls itself, checked.
+
+    Raises
+    ------
+    InputError
+        If it is no usable one.
+    """
     name = str(node["station"])
     if not re.fullmatch(STATION_PATTERN, name):
         raise InputError(
             f"node config: station {name!r} is no usable name; expected up to 64 letters, digits, "
             "dots, hyphens and underscores, a letter or digit first"
         )
+    return name
+
+
+def station_cache(node: Mapping[str, Value], name: str) -> Path:
+    """Private folder of a real station."""
+    return Path(str(node.get("cache-dir") or cache_root() / "stations" / name)).expanduser()
+
+
+def _open_real(node: Mapping[str, Value], settings: Settings) -> Station:
+    name = station_name(node)
     if not node.get("data-root"):
         raise InputError(
             f"station {name}: the node config has no data-root; give the folder of its images"
@@ -115,10 +143,19 @@ def _open_real(node: Mapping[str, Value], settings: Settings) -> Station:
     settings = Settings.from_run_config({**settings.to_run_config(), **own})
     index = index_data(settings.data_root)
     settings, _ = settle_network(settings, may_fall_back=False)
-    cache = Path(str(node.get("cache-dir") or cache_root() / "stations" / name)).expanduser()
+    cache = station_cache(node, name)
     limit = _cache_limit(node.get("cache-limit-gb", DEFAULT_CACHE_GB))
     train, test = index.select("train"), index.select("test")
-    return _station(name, True, settings, index, train, test, cache, limit, notices)
+    station = _station(name, True, settings, index, train, test, cache, limit, notices)
+    activate = str(node.get("activate", "auto"))
+    if activate not in ("auto", "manual"):
+        raise InputError(f"node config: activate is {activate!r}; expected auto or manual")
+    return replace(
+        station,
+        models=Path(str(node.get("models-dir") or cache / "models")).expanduser(),
+        keep_models=int(node.get("keep-models", DEFAULT_KEPT_MODELS)),
+        activate=activate,
+    )
 
 
 def _cache_limit(value: Value) -> float:

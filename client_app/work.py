@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import platform
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from flwr.common import log
 from numpy.typing import NDArray
 
+from client_app.audited import audited, known_audits, without_excluded
 from client_app.failures import failure_of
+from client_app.image_list import Changes
+from client_app.kept_rows import KeptRows, key_of
 from client_app.run_folder import RunFolder
 from client_app.station import Station
 from common.config import Settings
@@ -24,6 +29,7 @@ from common.data.remarks import image_remarks
 from common.errors import InputError, NoImagesError
 from common.evaluation.judge import StationJudgement, judge_station, noting, resolution_notices
 from common.patchcore import FeatureExtractor, PatchCore
+from common.patchcore.audit.good_images import CategoryAudit, names_below
 from common.patchcore.distances import Distances
 from common.patchcore.exact.device import take_notices
 from common.patchcore.local_bank import (
@@ -32,15 +38,16 @@ from common.patchcore.local_bank import (
     build_local_bank,
     covering_radius,
 )
-from common.patchcore.model_store import SHARED, bank_of
+from common.patchcore.model_store import SHARED, bank_of, category_of
 from common.patchcore.network.feature_cache import FeatureCache
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.network.features import FeatureSource
 from common.patchcore.network.inputs import ImageInput, with_copies
 from common.patchcore.row_format import row_dtype, settle
-from common.patchcore.shares import pooled
+from common.patchcore.shares import pooled, pooled_owners
 from common.protocol.messages import (
     MAX_NOTICES,
+    AuditFacts,
     BankFacts,
     BankPart,
     BuildReply,
@@ -57,6 +64,7 @@ from common.protocol.messages import (
     part_of_rows,
     without_paths,
 )
+from common.protocol.records import MalformedReplyError
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -116,14 +124,34 @@ def _shown_space(station: Station, space: FeatureSpace) -> SpaceFacts:
 def take_bank(station: Station, folder: RunFolder, request: BankPart, rows: Arrays) -> Received:
     """Store one part of the global bank."""
     with folder.lock():
-        folder.save(f"bank-{request.round}-{request.part}", rows)
+        folder.save_bank(request.round, request.part, rows)
     return Received(station=station.name, part=request.part)
 
 
 def build_bank(
-    station: Station, folder: RunFolder, request: BuildRequest
+    station: Station, folder: RunFolder, request: BuildRequest, changes: Changes
 ) -> tuple[BuildReply, Arrays]:
-    """Choose the station's rows (once for what is asked) and return the part asked for."""
+    """Choose the station's rows (once for what is asked) and return the part asked for.
+
+    Parameters
+    ----------
+    station : Station
+        With the images of the survey.
+    changes : Changes
+        What has become of them.
+
+    Raises
+    ------
+    ImagesChangedError
+        If an image that was counted for a bank asked for is another one now, or gone.
+    """
+    lost = [
+        name
+        for bank in request.budgets
+        for name in changes.lost("bank", None if bank == SHARED else category_of(bank))
+    ]
+    if lost:
+        raise changes.error(station, lost)
     # Rows chosen for other budgets answer nothing: a request may come that is not the first's part.
     asked = json.dumps([sorted(request.budgets.items()), request.bank_parts])
     with folder.lock():
@@ -139,22 +167,31 @@ def build_bank(
         patches, radius = arrays[f"facts.{name}"]
         banks[name] = BankFacts(patches=int(patches), rows=len(rows), radius=float(radius))
         part[name] = part_of_rows(rows, request.part, request.parts)
+    found = known_audits(station, folder) or {}
     seconds, extracted = arrays["seconds"]
     device, *notices = (str(sentence) for sentence in arrays["device"])
+    if told := changes.told():
+        notices.insert(0, told)
     reply = BuildReply(
         station=station.name,
         banks=banks,
+        audits={name: AuditFacts.model_validate(audit.counts()) for name, audit in found.items()},
         seconds=float(seconds),
         extracted=int(extracted),
         device=device,
-        notices=notices,
+        notices=notices[:MAX_NOTICES],
     )
     return reply, part
 
 
 def score(
-    station: Station, folder: RunFolder, request: ScoreRequest, rows: Arrays
-) -> tuple[ScoreReply, Arrays]:
+    station: Station,
+    folder: RunFolder,
+    request: ScoreRequest,
+    rows: Arrays,
+    changes: Changes,
+    owners: Arrays | None = None,
+) -> tuple[ScoreReply, Arrays, Arrays]:
     """Judge the station's own images with the global bank; only counts and scores leave.
 
     Parameters
@@ -162,6 +199,21 @@ def score(
     rows : dict of bank to array
         The rows of the global bank by category, unless they came before in parts. In scope
         `shared` they judge together.
+    changes : Changes
+        What has become of the images of the survey: a category whose test or held-out images are
+        other ones now has no such scores.
+    owners : dict of bank to array, optional
+        Whose each row is, as a number.
+
+    Returns
+    -------
+    ScoreReply, counts and the scores without each owner's rows (`OwnerScores`), both by
+    `<category>/<array>`.
+
+    Raises
+    ------
+    MalformedReplyError
+        If the owners are not those of the rows.
     """
     started = time.monotonic()
     with folder.lock():
@@ -170,19 +222,32 @@ def score(
         model = PatchCore(
             station.settings, extractor=_extractor(station.settings), cache=_cache(station)
         )
+        whose = _checked_owners(owners or {}, banks)
         judging = banks
         if banks and station.settings.bank_scope == "shared":
             judging = {SHARED: pooled(banks)}
+            whose = {SHARED: pooled_owners(whose)} if whose else {}
         for name, bank in judging.items():
-            model.set_bank(name, bank)
-        found, radius, unmeasured = model.source.whole(_judge, station, request, model, banks)
-        folder.clear()
+            model.set_bank(name, bank, whose.get(name))
+        audits = known_audits(station, folder) or {}
+        station = without_excluded(station, audits)
+        found, radius, unmeasured = model.source.whole(
+            _judge, station, request, model, banks, changes
+        )
+        if station.real and banks:
+            # The finished model is these very rows: nothing travels twice.
+            folder.keep_banks(request.round, {} if parts else rows)
+        else:
+            folder.clear()
+    _name_farthest(station, found)
     device, *notices = _computed_by(model.source)
     notices += [
         f"bank {name}: how far it lies from the training images was not measured, "
         f"{failure_of(error, station.real)}"
         for name, error in unmeasured.items()
     ]
+    if told := changes.told():
+        notices.insert(0, told)
     notices += map(as_sentence, resolution_notices(found.defects, model.space))
     reply = ScoreReply(
         station=station.name,
@@ -190,6 +255,7 @@ def score(
             name: CategoryScores(
                 test=found.counts[name].n_images,
                 held_out_scores=list(own.held_out),
+                suspicious_held_out=_suspected(name, own.held_out, audits),
                 failed={
                     what: failure_of(error, station.real)
                     for what, error in found.faults.get(name, {}).items()
@@ -205,20 +271,67 @@ def score(
         notices=notices[:MAX_NOTICES],
     )
     counts = {name: own.to_arrays() for name, own in found.counts.items() if own.n_images}
-    return reply, {f"{name}/{key}": a for name, own in counts.items() for key, a in own.items()}
+    without = {name: own.to_arrays() for name, own in found.without.items()}
+    return reply, _flat(counts), _flat(without)
+
+
+def _flat(arrays: dict[str, Arrays]) -> Arrays:
+    return {f"{name}/{key}": array for name, own in arrays.items() for key, array in own.items()}
+
+
+def _checked_owners(owners: Arrays, banks: Arrays) -> Arrays:
+    """Whose the rows are, if that was told of all of them."""
+    if owners and set(owners) != set(banks):
+        found, expected = sorted(owners)[:9], sorted(banks)[:9]
+        raise MalformedReplyError(f"owners of the rows of {found}; expected of {expected}")
+    for name, own in owners.items():
+        if own.dtype != np.uint16 or own.shape != (len(banks[name]),):
+            raise MalformedReplyError(
+                f"bank {name!r}: owners, {own.dtype} of shape {own.shape}; expected uint16 of "
+                f"shape {(len(banks[name]),)}"
+            )
+    return owners
 
 
 def _judge(
-    station: Station, request: ScoreRequest, model: PatchCore, banks: Arrays
+    station: Station, request: ScoreRequest, model: PatchCore, banks: Arrays, changes: Changes
 ) -> tuple[StationJudgement, dict[str, float], dict[str, Exception]]:
     """Judge the station's images; how far its training patches lie from their rows, or why not.
 
     The training images come first, as their features are in the cache still.
     """
-    radii, unmeasured = _radii(station, model.source, banks)
+    radii, unmeasured = _radii(station, model.source, banks, changes)
     test, held_out = station.test, station.held_out
-    found = judge_station(model, station.index, test, held_out, score_test=request.score_images)
+    found = judge_station(
+        model,
+        station.index,
+        test,
+        held_out,
+        score_test=request.score_images,
+        unusable=changes.unusable(station, request.score_images),
+    )
     return found, radii, unmeasured
+
+
+def _suspected(
+    category: str, held_out: Sequence[float], audits: Mapping[str, CategoryAudit]
+) -> int:
+    """How many of the held-out images that were scored look unlike all the others."""
+    return len(audits[category].suspicious_held_out) if held_out and category in audits else 0
+
+
+def _name_farthest(station: Station, found: StationJudgement) -> None:
+    """Name the held-out images of the highest scores: here alone, as only here are their files."""
+    for category, farthest in found.farthest.items():
+        for sample, value, beyond in farthest:
+            log(
+                logging.WARNING if beyond else logging.INFO,
+                "fedpatchcore station: %s: held-out image %s scores %.4g%s",
+                category,
+                *names_below(station.index.root, [sample]),
+                value,
+                ", beyond the fence of this station's own scores" if beyond else "",
+            )
 
 
 def _choose_rows(
@@ -226,11 +339,51 @@ def _choose_rows(
 ) -> Arrays:
     started = time.monotonic()
     source = _source(station)
-    # In scope `shared` they become one bank, and no bank mixes devices.
-    arrays = dict(source.whole(_choose_banks, station, folder, request, centers, source))
+    kept, key, producer = KeptRows(station.cache), "", source.extractor.producer
+    arrays: Arrays | None = None
+    station = audited(station, folder, source)
+    if station.real:  # a simulation's stations share one cache, and begin anew in seconds
+        key = _key_of_rows(station, folder, request, centers, source)
+        arrays = kept.get(key)
+    if arrays is None:
+        # In scope `shared` they become one bank, and no bank mixes devices.
+        arrays = dict(source.whole(_choose_banks, station, folder, request, centers, source))
+        arrays["device"] = np.array(_computed_by(source))
+        if station.real and source.extractor.producer == producer:
+            kept.put(key, arrays)
     arrays["seconds"] = np.array([time.monotonic() - started, source.computed], dtype=np.float64)
-    arrays["device"] = np.array(_computed_by(source))
     return arrays
+
+
+def _key_of_rows(
+    station: Station,
+    folder: RunFolder,
+    request: BuildRequest,
+    centers: Arrays,
+    source: FeatureSource,
+) -> str:
+    """Name of these rows: whatever they depend on is in it, and no number of a run."""
+    settings, extractor = station.settings, source.extractor
+    facts = {
+        "space": extractor.space.fingerprint,
+        "producer": extractor.producer,
+        "budgets": sorted(request.budgets.items()),
+        "wire": settings.wire_dtype,
+        "projection": settings.coreset_projection,
+        "seed": settings.seed,
+        "limits": [_limit(folder, name) for name in sorted(centers)],
+        "images": {
+            name: [image.content_key() for image in _bank_images(station, name)]
+            for name in request.budgets
+        },
+    }
+    return key_of(facts, centers)
+
+
+def _limit(folder: RunFolder, name: str) -> float | None:
+    """How far what this station's own rows of the first round cover reaches."""
+    first = folder.load("rows-1")
+    return float(first[f"facts.{name}"][1]) if first and f"facts.{name}" in first else None
 
 
 def _choose_banks(
@@ -251,8 +404,7 @@ def _choose_banks(
         limit = None
         if name in centers:
             # What this station's own rows of the first round cover already need not be sent.
-            first = folder.load("rows-1")
-            limit = float(first[f"facts.{name}"][1]) if first else None
+            limit = _limit(folder, name)
         local: LocalBank = build_local_bank(
             source, images, budget, distances, dtype, centers.get(name), limit
         )
@@ -273,15 +425,14 @@ def _computed_by(source: FeatureSource) -> list[str]:
 
 def _stored_bank(folder: RunFolder, round_: int, parts: int) -> Arrays:
     """Put the parts of a global bank together again."""
-    stored = [folder.load(f"bank-{round_}-{part}") for part in range(parts)]
-    whole = [part for part in stored if part is not None]
-    if len(whole) != parts:
-        raise InputError(f"{len(whole)} of {parts} parts of the global bank are on this disk")
-    return {key: np.concatenate([part[key] for part in whole]) for key in whole[0]} if whole else {}
+    banks = folder.load_banks(round_, parts)
+    if banks is None:
+        raise InputError(f"not all of {parts} parts of the global bank are on this disk")
+    return banks
 
 
 def _radii(
-    station: Station, source: FeatureSource, banks: Arrays
+    station: Station, source: FeatureSource, banks: Arrays, changes: Changes
 ) -> tuple[dict[str, float], dict[str, Exception]]:
     distances, dtype = _distances(station.settings), row_dtype(station.settings.wire_dtype)
     radii, faults = dict[str, float](), dict[str, Exception]()
@@ -289,6 +440,8 @@ def _radii(
         images = _bank_images(station, name)
         if images:
             with noting(faults, name):
+                if lost := changes.lost("bank", category_of(name)):
+                    raise changes.error(station, lost)
                 radii[name] = covering_radius(source, images, bank, distances, dtype)
     return radii, faults
 

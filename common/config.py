@@ -32,8 +32,12 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "bank_scope": ("shared", "category"),
     "wire_dtype": ("float16", "float32", "int8"),
     "evaluation": ("stations", "server"),
+    "on_suspicion": ("report", "exclude"),
+    "audit_good": ("off", "report", "exclude"),
 }
 
+LONGEST_ROUND_SECONDS: Final = 30 * 24 * 3600
+"""Largest `round-timeout`."""
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "num_stations": (1, 10_000),
     "dirichlet_alpha": (1e-6, 1e6),
@@ -48,7 +52,7 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "min_station_share": (0.0, 1.0),
     "num_server_rounds": (1, 1000),
     "min_stations": (0, 10_000),
-    "round_timeout": (1, 30 * 24 * 3600),
+    "round_timeout": (1, LONGEST_ROUND_SECONDS),
     "max_station_share": (1e-6, 1.0),
     "calibration_fraction": (0.0, 0.9),
     "target_false_alarm_rate": (1e-9, 1 - 1e-9),
@@ -90,11 +94,21 @@ class Settings:
     num_server_rounds, min_stations, round_timeout, max_station_share, feature_space
         Rounds, quorum (0 = all that were asked), seconds per exchange, the largest share of the
         training images that one station may claim, required fingerprint ("" = the majority's).
+    on_suspicion, without
+        Whether a station under `quarantine` is only named or loses its rows and its say
+        (`exclude`); stations that are not asked, their names with commas between.
+    deliver : str
+        Id of an earlier run of this plant whose model is sent to the stations again, and nothing
+        else is done; "" for a run that builds its own. `fedpatchcore plant deliver` sets it.
     evaluation, image_score
         Who scores test images; and by which number: the map's maximum, a percentile such as
         "99.5", the mean of the highest percents ("top-1"), or "reweighted" (see `image_score`).
     calibration_fraction, target_false_alarm_rate
         Held-out good images for the threshold, and the false-alarm rate it aims at.
+    audit_good : str
+        What is done about good images that may be none: `report` (looked for, named where they
+        are; the bank is as it would be, the threshold without scores beyond the fence), `exclude`
+        (the bank is built without them, too) or `off`.
     seed : int
         Seeds partition, projection, random weights.
     output_dir : str
@@ -137,12 +151,16 @@ class Settings:
     num_server_rounds: int = 1
     min_stations: int = 0
     round_timeout: int = 7200
-    max_station_share: float = 1.0
+    max_station_share: float = 0.5
+    on_suspicion: str = "report"
+    without: str = ""
+    deliver: str = ""
     feature_space: str = ""
     evaluation: str = "stations"
     image_score: str = "max"
     calibration_fraction: float = 0.1
     target_false_alarm_rate: float = 0.05
+    audit_good: str = "report"
     seed: int = 42
     output_dir: str = "outputs/run"
 
@@ -162,10 +180,17 @@ class Settings:
                 raise refused(_key(key), getattr(self, key), "a name or a path")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device, re.ASCII):
             raise refused("device", self.device, "auto, cpu, cuda or cuda:N")
+        if not re.fullmatch(r"[0-9]{0,20}", self.deliver, re.ASCII):
+            raise refused("deliver", self.deliver, "the id of a run, in digits, or nothing")
         if self.neighborhood_size % 2 == 0:
             raise refused("neighborhood-size", self.neighborhood_size, "an odd number")
         if 0 < self.image_size < _SMALLEST_IMAGE:
             raise refused("image-size", self.image_size, f"0, or at least {_SMALLEST_IMAGE}")
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Names of the stations in `without`, each once, in order."""
+        return tuple(sorted({name.strip() for name in self.without.split(",")} - {""}))
 
     def to_run_config(self) -> dict[str, Value]:
         """All settings under their kebab-case names, as Flower takes them."""

@@ -41,6 +41,17 @@ class UnreadableImageError(InputError):
     """An image file is missing, damaged or of a kind that is not read."""
 
 
+class ImagesChangedError(InputError):
+    """Images that a run counted are other ones now, or gone.
+
+    `told` says how many, and names no file: what a server may know.
+    """
+
+    def __init__(self, message: str, told: str) -> None:
+        super().__init__(message)
+        self.told = told
+
+
 class MissingWeightsError(InputError):
     """A backbone's weights are not on this machine, or not readable as such."""
 

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,13 +14,21 @@ from typing import Any, Final
 
 from common.errors import InputError, explained
 
+RUN_FILE: Final = "run.json"
+"""What a run folder says of its run."""
 RUNS_VARIABLE: Final = "FEDPATCHCORE_RUNS"
 """Names the server's folder of runs on a real plant; else `DEFAULT_RUNS`."""
 DEFAULT_RUNS: Final = "~/.fedpatchcore/runs"
 STATIONS_VARIABLE: Final = "FEDPATCHCORE_STATIONS"
 """Names the server's folder of the stations' keys."""
+APP_KEY_VARIABLE: Final = "FEDPATCHCORE_APP_KEY"
+"""Names the file of the server's app key, by which it signs its requests."""
+SUPERLINK_VARIABLE: Final = "FEDPATCHCORE_SUPERLINK"
+"""HOST:PORT of the SuperLink that the server's processes belong to."""
 DEFAULT_CACHE_GB: Final = 20.0
 """GiB that a station's cache may grow to, where its file or node config says nothing else."""
+DEFAULT_KEPT_MODELS: Final = 5
+"""Model versions that a station keeps, where its file or node config says nothing else."""
 LONGEST_NAME: Final = 255
 """Bytes that file systems allow for one name."""
 
@@ -74,6 +83,31 @@ def json_text(content: Any, indent: int | None = 2) -> str:
         cleaned = _cleaned(content)
         text = json.dumps(cleaned, indent=indent, allow_nan=False, ensure_ascii=False)
     return text
+
+
+def finite(content: Any) -> tuple[Any, list[str]]:
+    """Put None in the place of every number that JSON has no word for; say where.
+
+    Returns
+    -------
+    tuple of (content, list of str)
+        A copy, and what was left out, as `stations.2.seconds (inf)`.
+    """
+    left_out: list[str] = []
+
+    def copied(value: Any, place: str) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            left_out.append(f"{place} ({value})")
+            return None
+        if isinstance(value, Mapping):
+            return {
+                key: copied(own, f"{place}.{key}" if place else key) for key, own in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [copied(own, f"{place}.{i}") for i, own in enumerate(value)]
+        return value
+
+    return copied(content, ""), left_out
 
 
 def _cleaned(value: Any) -> Any:

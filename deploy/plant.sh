@@ -124,7 +124,8 @@ make_image() {
 }
 
 make_keys() {
-    if [ -f "$PLANT_KEYS/server/superlink.crt" ]; then return; fi
+    # The last two files to be made; a plant of an older version is given what it lacks.
+    if [ -f "$PLANT_KEYS/stations-ca.crt" ] && [ -f "$PLANT_KEYS/ca.crt" ]; then return; fi
     say "Making keys in $PLANT_KEYS ..."
     own_folder "$PLANT_KEYS"
     chmod 700 "$PLANT_KEYS"
@@ -196,7 +197,9 @@ run() {
             --runs "$PLANT_RUNS" "$@" 2>&1 && : >"$printed.well"
     } | tee "$printed"
     run_id=$(sed -n 's/^Run \([0-9][0-9]*\) submitted.*/\1/p' "$printed")
-    if [ -n "$run_id" ] && [ -f "$PLANT_RUNS/$run_id/run.json" ]; then
+    record=$PLANT_RUNS/$run_id/run.json
+    # Who stops following leaves a run that goes on: it has no files yet.
+    if [ -n "$run_id" ] && [ -f "$record" ] && ! grep -q '"status": "running"' "$record"; then
         say "The run's files: $PLANT_RUNS/$run_id"
     fi
     [ -f "$printed.well" ] || status=1 fail "the run failed; see: make plant-logs"
@@ -206,7 +209,8 @@ status() {
     need_plant
     recall
     compose ps
-    compose run --rm -T admin status --keys /keys --superlink superlink:8000 ${RUN:+"$RUN"}
+    compose run --rm -T admin status --keys /keys --superlink superlink:8000 \
+        --runs "$PLANT_RUNS" ${RUN:+"$RUN"}
 }
 
 logs() {

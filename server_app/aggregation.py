@@ -29,13 +29,13 @@ __all__ = [
 ]
 
 
-def station_weights(images: Sequence[int], by_samples: bool = True) -> NDArray[np.float64]:
+def station_weights(images: Sequence[float], by_samples: bool = True) -> NDArray[np.float64]:
     """Share of the bank that each station stands for.
 
     Parameters
     ----------
-    images : sequence of int
-        Training images of each station, those for the bank.
+    images : sequence of float
+        Training images of each station that count, those for the bank.
     by_samples : bool
         In proportion to the images, or equal for every station that has any.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -16,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from common.hooks.lookup import require
 from common.hooks.table import RETRIES
-from common.protocol.messages import as_sentence
+from common.protocol.messages import APP_REFUSED, as_sentence, without_paths
 
 _POLL_SECONDS: Final = 3.0
 _LONGEST_PAUSE_SECONDS: Final = 60.0
@@ -26,6 +27,12 @@ UNREADABLE_CODE: Final = 0
 """Flower's code for an error of unknown kind."""
 NOT_TAKEN_CODE: Final = 100
 """Our own, far from Flower's: the SuperLink did not take the request."""
+
+
+class OwnError(Error):
+    """An error that this process itself has found: none that came over the network is one."""
+
+
 _UNPACKING: Final = (
     ValueError,  # json.JSONDecodeError and UnicodeDecodeError are among them
     TypeError,
@@ -37,6 +44,33 @@ _UNPACKING: Final = (
     DecodeError,
 )
 """What Flower raises for a message whose pieces do not fit; faults of the connection are others."""
+
+
+LOST: Final = frozenset({3, 4, 5, 8})
+"""Flower's errors after which a station may come back: nobody knows what became of it."""
+UNSIGNED: Final = "(without a signature: anybody on the way can say so)"
+_NO_ANSWER: Final = frozenset({3, 4, 5})
+"""Those that the SuperLink tells by itself."""
+_FLOWER_ERRORS: Final = {
+    1: "its program could not be loaded",
+    2: "its program raised an error",
+    3: "the request was lost on its way",
+    4: "the answer was lost on its way",
+    5: "its SuperNode went away",
+    6: "a mod of its program refused",
+    APP_REFUSED: "it does not take this app",
+    8: "its program ended without an answer",
+}
+
+_DISK_FULL: Final = (
+    "its disk was full when Flower unpacked the app; make room there and run again, there is "
+    "nothing to clear away"
+)
+_NOT_TAKEN: Final = (
+    "the SuperLink did not accept the request, so it never left the server; the server's log says "
+    "why. If it was too large (413): raise the limit of whatever stands before the SuperLink, or "
+    "lower global-bank-size"
+)
 
 
 class CarefulGrid(Grid):
@@ -95,7 +129,7 @@ class CarefulGrid(Grid):
         waiting = {i: message for i, message in zip(ids, sent, strict=True) if i}
         until = None if timeout is None else time.monotonic() + timeout
         replies = [
-            Message(Error(code=NOT_TAKEN_CODE, reason=""), reply_to=message)
+            Message(OwnError(code=NOT_TAKEN_CODE, reason=""), reply_to=message)
             for i, message in zip(ids, sent, strict=True)
             if not i
         ]
@@ -116,7 +150,7 @@ class CarefulGrid(Grid):
         except _UNPACKING as error:
             why = as_sentence(str(error))[:200]
             reason = f"its answer cannot be unpacked ({type(error).__name__}: {why})"
-            return [Message(Error(code=UNREADABLE_CODE, reason=reason), reply_to=request)]
+            return [Message(OwnError(code=UNREADABLE_CODE, reason=reason), reply_to=request)]
 
 
 def be_patient(grid: Grid, seconds: float = PATIENCE_SECONDS) -> None:
@@ -155,3 +189,43 @@ def be_patient(grid: Grid, seconds: float = PATIENCE_SECONDS) -> None:
         return now - first > seconds
 
     invoker.should_giveup = should_give_up
+
+
+def explain_error(error: Error) -> str:
+    """Put a Flower error into words, without the paths that a traceback may hold.
+
+    Parameters
+    ----------
+    error : Error
+        Whoever's. That a request never left the server only the server itself can tell.
+    """
+    if isinstance(error, OwnError) and error.code == NOT_TAKEN_CODE:
+        return _NOT_TAKEN
+    words = _FLOWER_ERRORS.get(error.code, "its program or SuperNode failed")
+    if f"[Errno {errno.ENOSPC}]" in (error.reason or ""):
+        return f"{words}: {_DISK_FULL}"
+    said = without_paths(as_sentence(error.reason or ""))[:500]
+    if error.code == APP_REFUSED and said.startswith("the app"):
+        return said  # the station's guard gives its reason in full
+    return f"{words} (Flower error {error.code}: {said or 'no reason given'})"
+
+
+def needs_signature(reply: Message, node_id: int) -> bool:
+    """Whether what an error says would have to be signed to be believed.
+
+    What this process has found by itself is beyond doubt. What the SuperLink says in its own name
+    (that a node or a message is not there) is no more than that no answer came: whoever could make
+    that up could as well keep the answer back, and then nothing would be said of a signature
+    either. All else is said in the name of the station that was asked, and no error of Flower's
+    carries a seal.
+
+    Parameters
+    ----------
+    reply : Message
+        With an error.
+    node_id : int
+        Of the station that was asked.
+    """
+    if isinstance(reply.error, OwnError):
+        return False
+    return reply.error.code not in _NO_ANSWER or reply.metadata.src_node_id == node_id

@@ -18,6 +18,8 @@ from common.patchcore.network.architectures import find_backbone
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.row_format import SCALE_ROWS
 from common.protocol.messages import (
+    LARGEST_DISTANCE,
+    AuditFacts,
     BuildReply,
     CategoryCounts,
     ScoreReply,
@@ -36,7 +38,9 @@ _OVERLAP: Final = 8  # regions that one pixel may lie in
 _IMAGE_BYTES: Final = 2048  # an image's own columns, its regions' and the names of its types
 
 
-def check_survey(survey: SurveyReply, augment: str = "none") -> None:
+def check_survey(
+    survey: SurveyReply, augment: str = "none", calibration_fraction: float = 1.0
+) -> None:
     """Refuse a survey whose numbers contradict each other.
 
     Patches are worked out anew, from the sizes of the images and the grid that the station's
@@ -48,6 +52,8 @@ def check_survey(survey: SurveyReply, augment: str = "none") -> None:
     survey : SurveyReply
     augment : str
         The run's setting: copies of an image bring patches, too.
+    calibration_fraction : float
+        The run's setting: no more of a category's training images are held out.
 
     Raises
     ------
@@ -60,6 +66,13 @@ def check_survey(survey: SurveyReply, augment: str = "none") -> None:
         for name, told in survey.categories.items():
             _check_sizes(name, "training images for the bank", told.images, told.sizes)
             _check_sizes(name, "test images", told.test, told.test_sizes)
+            training = told.images + told.held_out
+            most = int(calibration_fraction * training) + 1  # rounded, and at least one
+            if told.held_out > most:
+                raise MalformedReplyError(
+                    f"category {name}: {told.held_out} of {training} training images are held "
+                    f"out, calibration-fraction {calibration_fraction:g} makes {most} at most"
+                )
             expected = sum(
                 size.images * bank_patches(space, (size.height, size.width), augment)
                 for size in told.sizes
@@ -139,6 +152,8 @@ def check_build_reply(
     parts: int,
     distances: Distances = FULL,
     first: bool = False,
+    told: Mapping[str, CategoryCounts] | None = None,
+    excluding: bool = False,
 ) -> None:
     """Refuse rows that cannot be what was asked for.
 
@@ -157,6 +172,10 @@ def check_build_reply(
         In which the station measured its radius.
     first : bool
         Whether no bank went before: then every patch is new, and rows must come.
+    told : mapping of category to CategoryCounts, optional
+        What the survey said: an audit cannot have looked at more.
+    excluding : bool
+        Whether the station may have left suspicious images out of its bank (`audit-good=exclude`).
 
     Raises
     ------
@@ -167,6 +186,9 @@ def check_build_reply(
     if set(reply.banks) != set(budgets) or set(arrays) != set(budgets):
         found = sorted(set(reply.banks) ^ set(budgets)) or sorted(arrays)
         raise MalformedReplyError(f"banks {found[:9]}; asked for {sorted(budgets)[:9]}")
+    if told is not None:
+        check_audits(reply.audits, told)
+    left_out = excluding and any(own.suspicious for own in reply.audits.values())
     dim, dtype = shape
     for name, facts in reply.banks.items():
         rows = arrays[name]
@@ -174,7 +196,7 @@ def check_build_reply(
             raise MalformedReplyError(
                 f"bank {name}: {facts.rows} rows, above its budget of {budgets[name]}"
             )
-        if facts.patches != patches[name]:
+        if facts.patches != patches[name] and not (left_out and 0 < facts.patches < patches[name]):
             raise MalformedReplyError(
                 f"bank {name}: {facts.patches} patches, the survey said {patches[name]}"
             )
@@ -192,6 +214,35 @@ def check_build_reply(
             )
         if part == 0:
             _check_radius(name, facts.radius, rows, distances)
+
+
+def check_audits(audits: Mapping[str, AuditFacts], told: Mapping[str, CategoryCounts]) -> None:
+    """Refuse counts of suspicious images that cannot be.
+
+    Parameters
+    ----------
+    audits : mapping of category to AuditFacts
+    told : mapping of category to CategoryCounts
+        The survey's.
+
+    Raises
+    ------
+    MalformedReplyError
+    """
+    for category, own in audits.items():
+        if category not in told:
+            raise MalformedReplyError(f"audit of category {category!r}, not in the survey")
+        found, most = (own.images, own.held_out), (told[category].images, told[category].held_out)
+        # Fewer where some could not be read again; more cannot be.
+        if any(one > other for one, other in zip(found, most, strict=True)):
+            raise MalformedReplyError(
+                f"category {category}: an audit of {found} images for the bank and held out, the "
+                f"survey said {most}"
+            )
+        if own.suspicious > own.images or own.suspicious_held_out > own.held_out:
+            raise MalformedReplyError(
+                f"category {category}: more suspicious images than the audit looked at"
+            )
 
 
 def _check_radius(name: str, radius: float, rows: NDArray[Any], distances: Distances) -> None:
@@ -258,6 +309,11 @@ def check_score_reply(
         held_out = len(scores.held_out_scores)
         wanted = {"test"} if score_images else set()
         wanted = (wanted | {"held-out"}) - set(scores.failed)
+        if scores.suspicious_held_out > held_out:
+            raise MalformedReplyError(
+                f"category {category}: {scores.suspicious_held_out} suspicious of {held_out} "
+                "held-out images"
+            )
         _check_category(category, scores.test, held_out, surveyed, wanted)
         if category in counted:
             evaluations[category] = _read_counts(category, counted[category])
@@ -318,8 +374,13 @@ def _check_pixels(category: str, arrays: Arrays, pixels: int) -> None:
     arrays
         That `EvaluationCounts` has read already.
     """
-    if (arrays["images_score"] < 0).any():
+    scores = arrays["images_score"]
+    if (scores < 0).any():
         raise MalformedReplyError(f"counts of category {category}: a score below 0, a distance")
+    if (scores > LARGEST_DISTANCE).any():
+        raise MalformedReplyError(
+            f"counts of category {category}: a score of {scores.max():.1e}, above any distance"
+        )
     counted = sum(int(arrays[f"{kind}_count"].sum()) for kind in ("normal", "anomalous"))
     whole = bool(arrays["images_has_masks"].all())
     if counted > pixels or (whole and counted != pixels):

@@ -15,6 +15,9 @@ from common.patchcore.model_store import SHARED, category_of
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.shares import Share, pooled
 from common.protocol.messages import SurveyReply
+from server_app.counted import Counted
+from server_app.delivery.holdings import Holdings
+from server_app.influence.gathered import Gathered
 from server_app.plan import Plan
 from server_app.roster import Roster
 
@@ -36,14 +39,16 @@ class Outcome:
 
     Attributes
     ----------
-    roster, plan, space, feature_dim
-        Who took part, what was planned, in which feature space.
+    roster, plan, counted, space, feature_dim
+        Who took part, what was planned, how many images of each count, in which feature space.
     banks : dict of str to GlobalBank
         By category (`bank_of`), in either scope.
     counts : dict of category to EvaluationCounts
         Merged over the stations.
     station_scores : dict of category to dict of station to StationScores
         Image scores: of held-out images, and of the test images that the station judged.
+    gathered : Gathered
+        What is needed to say what each station's rows do.
     without_bank : set of str
         Categories that no bank could judge at some station.
     radii : dict of bank to float
@@ -59,15 +64,21 @@ class Outcome:
         Which images of it are among that: `test`, `held-out`.
     notices : list of str
         What a reader of the results should know.
+    progress : dict or None
+        How a plant's run stands, see `standing`; its stations are those that were asked.
+    audits : dict of station to dict of category to counts
+        What the stations say of their good images, see `CategoryAudit.counts`.
     """
 
     roster: Roster
     plan: Plan = field(default_factory=Plan)
+    counted: Counted = field(default_factory=Counted)
     space: FeatureSpace | None = None
     feature_dim: int = 0
     banks: dict[str, GlobalBank] = field(default_factory=dict)
     counts: dict[str, EvaluationCounts] = field(default_factory=dict)
     station_scores: dict[str, dict[str, StationScores]] = field(default_factory=dict)
+    gathered: Gathered = field(default_factory=Gathered)
     without_bank: set[str] = field(default_factory=set)
     radii: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -76,6 +87,8 @@ class Outcome:
     unevaluated: list[str] = field(default_factory=list)
     gaps: dict[str, set[str]] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    progress: dict[str, Any] | None = None
+    audits: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def surveys(self) -> dict[str, SurveyReply]:
@@ -92,6 +105,15 @@ class Outcome:
     def rows(self) -> dict[str, NDArray[Any]]:
         """Rows of the global banks as they travel: by category."""
         return {name: bank.rows for name, bank in self.banks.items()}
+
+    def holdings(self) -> Holdings:
+        """What of the banks goes to which station."""
+        return Holdings(self.rows, self.roster.settings.wire_dtype, each=not self.shared)
+
+    @property
+    def owners(self) -> dict[str, NDArray[np.str_]]:
+        """Who brought each of these rows."""
+        return {name: bank.owners for name, bank in self.banks.items()}
 
     @property
     def shared(self) -> bool:

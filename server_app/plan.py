@@ -16,6 +16,7 @@ from common.patchcore.model_store import bank_of
 from common.patchcore.shares import fair_sizes
 from common.protocol.messages import SurveyReply
 from server_app.aggregation import row_budgets, station_weights
+from server_app.counted import Counted, counted_images
 
 PART_BYTES: Final = 200_000_000
 """Largest payload of one message; larger ones stall or fail a SuperLink with a database."""
@@ -61,7 +62,9 @@ class Plan:
         }
 
 
-def make_plan(surveys: Mapping[str, SurveyReply], settings: Settings) -> Plan:
+def make_plan(
+    surveys: Mapping[str, SurveyReply], settings: Settings, counted: Counted | None = None
+) -> Plan:
     """Fix banks, weights and budgets.
 
     Parameters
@@ -69,6 +72,8 @@ def make_plan(surveys: Mapping[str, SurveyReply], settings: Settings) -> Plan:
     surveys : mapping of station to SurveyReply
         Admitted stations only.
     settings : Settings
+    counted : Counted, optional
+        How many images of each count; by default their words, bounded by `max-station-share`.
 
     Returns
     -------
@@ -77,14 +82,17 @@ def make_plan(surveys: Mapping[str, SurveyReply], settings: Settings) -> Plan:
         categories, each at least 1. Of a shared bank the categories have shares (see `shares`):
         what one of them cannot fill, by `local-coreset-ratio` of its patches, goes to the others.
     """
-    names = sorted(surveys)
-    held: dict[str, dict[str, tuple[int, int]]] = {}
-    for station in names:
+    counted = counted or counted_images(surveys, settings.max_station_share)
+    held: dict[str, dict[str, tuple[float, int]]] = {}
+    named: dict[str, set[str]] = {}
+    for station in sorted(surveys):
         for category, counts in surveys[station].categories.items():
-            held.setdefault(bank_of(category), {})[station] = (counts.images, counts.patches)
+            images = counted.images[station][category]
+            held.setdefault(bank_of(category), {})[station] = (images, counts.patches)
+            named.setdefault(bank_of(category), set()).add(category)
     held = {bank: own for bank, own in held.items() if sum(i for i, _ in own.values())}
     banks = sorted(held)
-    totals = [float(sum(images for images, _ in held[bank].values())) for bank in banks]
+    totals = [sum(counted.totals[c] for c in named[bank]) for bank in banks]
     total = max(settings.global_bank_size, len(banks))
     limits = [total] * len(banks)
     if settings.bank_scope == "shared":
@@ -124,7 +132,7 @@ def sizes_at_hand(plan: Plan, at_hand: Mapping[str, int], settings: Settings) ->
     return {**planned, **dict(zip(there, sizes, strict=True))}
 
 
-def _plan_bank(held: Mapping[str, tuple[int, int]], size: int, settings: Settings) -> BankPlan:
+def _plan_bank(held: Mapping[str, tuple[float, int]], size: int, settings: Settings) -> BankPlan:
     stations = tuple(sorted(held))
     weights = station_weights([held[name][0] for name in stations], settings.weighted_by_samples)
     patches = tuple(held[name][1] for name in stations)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
-from flwr.app import Error, Message, RecordDict
+from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from common.protocol.messages import Computed, Facts, as_sentence, without_paths
+from common.protocol.letters import GRACE_SECONDS, SEAL, Sealed, SealError
+from common.protocol.messages import APP_REFUSED, Computed, Facts, without_paths
 from common.protocol.records import (
     BANK,
+    FAILURE,
+    OWNER,
     MalformedReplyError,
     StationFailure,
     content_bytes,
@@ -22,40 +25,25 @@ from common.protocol.records import (
     take_arrays,
     to_request,
 )
-from server_app.careful_grid import NOT_TAKEN_CODE
-from server_app.roster import Participant, Roster
+from server_app.careful_grid import LOST, UNSIGNED, explain_error, needs_signature
+from server_app.letters import Letters
+from server_app.roster import Participant, Roster, Status
 
 Answer = TypeVar("Answer", bound=Facts)
-
-_GRACE_SECONDS: Final = 60.0
-_LOST: Final = frozenset({3, 4, 5, 8})
-"""Flower's errors after which a station may come back: nobody knows what became of it."""
-_FLOWER_ERRORS: Final = {
-    1: "its program could not be loaded",
-    2: "its program raised an error",
-    3: "the request was lost on its way",
-    4: "the answer was lost on its way",
-    5: "its SuperNode went away",
-    6: "a mod of its program refused",
-    7: "it does not accept this app",
-    8: "its program ended without an answer",
-}
-
-_NOT_TAKEN: Final = (
-    "the SuperLink did not accept the request, so it never left the server; the server's log says "
-    "why. If it was too large (413): raise the limit of whatever stands before the SuperLink, or "
-    "lower global-bank-size"
-)
 
 
 @dataclass(frozen=True)
 class Request:
-    """One message to one station: facts, and rows of banks that go with them."""
+    """One message to one station: facts, and rows of banks that go with them.
+
+    `owners` say whose the rows of each bank are.
+    """
 
     to: Participant
     facts: Facts
     rows: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     part: int = 0
+    owners: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def node_id(self) -> int:
@@ -63,6 +51,15 @@ class Request:
         if self.to.node_id is None:
             raise ValueError(f"{self.to.name} is not online and cannot be asked")
         return self.to.node_id
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """One message on its way, and its seal where letters are signed."""
+
+    message: Message
+    request: Request
+    seal: Sealed | None
 
 
 @dataclass(frozen=True)
@@ -74,18 +71,9 @@ class Answered:
     content: RecordDict
 
 
-def _explain(error: Error) -> str:
-    """Put a Flower error into words, without the paths that a traceback may hold."""
-    if error.code == NOT_TAKEN_CODE:
-        return _NOT_TAKEN
-    words = _FLOWER_ERRORS.get(error.code, "its program or SuperNode failed")
-    said = without_paths(as_sentence(error.reason or ""))[:500]
-    return f"{words} (Flower error {error.code}: {said or 'no reason given'})"
-
-
-def _distinct_rows(requests: Sequence[Request]) -> list[Request]:
-    """One request for each set of rows that goes out."""
-    return list({id(request.rows): request for request in requests}.values())
+def _distinct(requests: Sequence[Request], arrays: str) -> list[Request]:
+    """One request for each set of `rows` or `owners` that goes out."""
+    return list({id(getattr(request, arrays)): request for request in requests}.values())
 
 
 class Post:
@@ -96,12 +84,18 @@ class Post:
     roster : Roster
     timeout : float
         Seconds for one exchange; the stations are told and end themselves.
+
+    Attributes
+    ----------
+    letters : Letters or None
+        How requests are signed and answers believed; None in a simulation, which has no keys.
     """
 
     def __init__(self, roster: Roster, timeout: float) -> None:
         self.roster, self.timeout = roster, timeout
+        self.letters: Letters | None = None
         self._seconds = timeout
-        self._sent: list[tuple[Message, Request]] = []
+        self._sent: list[_Sent] = []
 
     def messages(
         self, kind: str, requests: Sequence[Request], seconds: float | None = None
@@ -110,39 +104,77 @@ class Post:
         self._seconds = self.timeout if seconds is None else min(seconds, self.timeout)
         self._sent = []
         # A bank that goes to every station is in memory once, not once a station.
-        packed = {id(r.rows): pack(prefixed(BANK, r.rows)) for r in _distinct_rows(requests)}
+        packed = {id(r.rows): pack(prefixed(BANK, r.rows)) for r in _distinct(requests, "rows")}
+        whose = {
+            id(r.owners): pack(prefixed(OWNER, r.owners)) for r in _distinct(requests, "owners")
+        }
+        summed: dict[int, bytes] = {}
+        lifetime = self._seconds + GRACE_SECONDS
         for request in requests:
-            message = Message(
-                to_request(request.facts, self._seconds, packed[id(request.rows)]),
-                dst_node_id=request.node_id,
-                message_type=kind,
-                ttl=self._seconds + _GRACE_SECONDS,
-            )
+            arrays = {**packed[id(request.rows)], **whose[id(request.owners)]}
+            content = to_request(request.facts, self._seconds, arrays)
+            seal = None
+            if self.letters is not None:
+                name = request.to.name
+                seal = self.letters.seal(content, name, kind, request.facts, lifetime, summed)
+            message = Message(content, dst_node_id=request.node_id, message_type=kind, ttl=lifetime)
             request.to.bytes_down += content_bytes(message)
-            self._sent.append((message, request))
-        return [message for message, _ in self._sent]
+            self._sent.append(_Sent(message, request, seal))
+        return [sent.message for sent in self._sent]
 
     def receive(self, replies: Iterable[Message]) -> list[Answered]:
         """Match replies with the last requests, in order of station name and part."""
         # Flower sets a message's id when it is pushed, and an error reply may come from node 1:
         # only the id of the request tells whose it is.
-        waiting = {message.metadata.message_id: request for message, request in self._sent}
+        waiting = {sent.message.metadata.message_id: sent for sent in self._sent}
         answers = []
         for reply in replies:
-            request = waiting.pop(reply.metadata.reply_to_message_id, None)
-            if request is None:
+            sent = waiting.pop(reply.metadata.reply_to_message_id, None)
+            if sent is None:
                 continue
+            request = sent.request
             if reply.has_error():
-                lost = reply.error.code in _LOST
-                request.to.leave("failed", _explain(reply.error), may_return=lost)
+                lost, words = reply.error.code in LOST, explain_error(reply.error)
+                if sent.seal is not None and needs_signature(
+                    reply, sent.message.metadata.dst_node_id
+                ):
+                    words = f"{words} {UNSIGNED}"
+                status: Status = "refused" if reply.error.code == APP_REFUSED else "failed"
+                request.to.leave(status, words, may_return=lost)
                 continue
             request.to.bytes_up += content_bytes(reply)
+            if not self._believed(reply.content, sent):
+                continue
             answers.append(Answered(request.to, request.part, reply.content))
-        for request in waiting.values():
+        for sent in waiting.values():
             reason = f"no answer within {self._seconds:.0f} s"
-            request.to.leave("missing", reason, may_return=True)
+            sent.request.to.leave("missing", reason, may_return=True)
         self._sent = []
         return sorted(answers, key=lambda answer: (answer.sender.name, answer.part))
+
+    def _believed(self, content: RecordDict, sent: _Sent) -> bool:
+        """Whether the station that was asked gave this answer; else it is noted, and out.
+
+        An error carries no signature where it is Flower's, or where a station says that it could
+        not obey at all. Anybody on the way can make one, as he can lose the answer: so it may say
+        that a station is out, and nothing more.
+        """
+        if self.letters is None or sent.seal is None:
+            return True
+        sender = sent.request.to
+        if SEAL not in content and isinstance(content.get(FAILURE), ConfigRecord):
+            try:
+                read_facts(content, Facts)
+            except (StationFailure, MalformedReplyError) as error:
+                told = without_paths(str(error))
+                sender.leave("failed", f"{told} {UNSIGNED}")
+            return False
+        try:
+            self.letters.open(content, sent.seal)
+        except SealError as error:
+            sender.leave("refused", str(error))
+            return False
+        return True
 
     def exchange(
         self, grid: Grid, kind: str, requests: Sequence[Request], seconds: float | None = None
@@ -161,7 +193,7 @@ class Post:
         """
         try:
             facts = read_facts(answer.content, kind)
-            if isinstance(facts, Computed) and facts.seconds > self._seconds + _GRACE_SECONDS:
+            if isinstance(facts, Computed) and facts.seconds > self._seconds + GRACE_SECONDS:
                 raise MalformedReplyError(
                     f"took {facts.seconds:.0f} s by its own word, and came within "
                     f"{self._seconds:.0f} s"

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from common.errors import InputError
 from common.paths import STATIONS_VARIABLE
 from common.plant.keys.station_keys import fingerprint, flower_fingerprint, read_public_key
@@ -43,6 +45,8 @@ class Registry:
     ----------
     names : dict of str to str
         Fingerprint of the key to station name.
+    keys : dict of str to public key
+        Station name to the key that signs its answers.
     closed : bool
         Whether only stations with a key here belong to the plant. False without a folder of keys:
         then the name under which Flower registered a node is its registered name.
@@ -50,6 +54,7 @@ class Registry:
 
     names: dict[str, str] = field(default_factory=dict)
     closed: bool = False
+    keys: dict[str, ec.EllipticCurvePublicKey] = field(default_factory=dict)
 
     @property
     def expected(self) -> tuple[str, ...]:
@@ -114,6 +119,7 @@ def read_registry(folder: str | os.PathLike[str] | None = None) -> Registry:
             "<name>.pub files, as `fedpatchcore keys` makes it"
         )
     names: dict[str, str] = {}
+    keys: dict[str, ec.EllipticCurvePublicKey] = {}
     for file in sorted(path.glob("*.pub")):
         if not re.fullmatch(STATION_PATTERN, file.stem):
             raise InputError(
@@ -121,15 +127,16 @@ def read_registry(folder: str | os.PathLike[str] | None = None) -> Registry:
                 "digits, dots, hyphens and underscores, a letter or digit first"
             )
         try:
-            key = fingerprint(read_public_key(file))
+            public = read_public_key(file)
         except InputError as error:
             # The name stands first: paths are left out of what a plant's run writes.
             raise InputError(f"the key of station {file.stem} cannot be used: {error}") from error
+        key = fingerprint(public)
         if key in names:
             raise InputError(
                 f"{file}: holds the same key as {names[key]}.pub; every station needs its own"
             )
-        names[key] = file.stem
+        names[key], keys[file.stem] = file.stem, public
     if not names:
         raise InputError(f"{path}: holds no <name>.pub file; `fedpatchcore keys` makes them")
-    return Registry(names, closed=True)
+    return Registry(names, closed=True, keys=keys)

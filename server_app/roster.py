@@ -27,13 +27,16 @@ class Participant:
     Attributes
     ----------
     node_id : int or None
-        Flower's; None while a station that was expected is not online.
+        Flower's; None while a station that was expected is not online. It is an address, so it is
+        told nowhere.
     registered : str or None
         The name that belongs to its key. What the station calls itself must agree.
     survey : SurveyReply or None
         What it said of itself.
     status, reason
         How it ended, and why if not `used`.
+    number : int
+        Its place among the nodes that were seen, by which it is called until it has a name.
     joined : int
         The round before which it was first surveyed; 1 for those that were there at the start.
     may_return : bool
@@ -54,6 +57,7 @@ class Participant:
     survey: SurveyReply | None = None
     status: Status = "used"
     reason: str | None = None
+    number: int = 0
     joined: int = 1
     may_return: bool = False
     bytes_up: int = 0
@@ -67,10 +71,10 @@ class Participant:
 
     @property
     def name(self) -> str:
-        """The registered name, else what it calls itself, else its node number."""
+        """The registered name, else what it calls itself, else its number."""
         if self.registered is not None:
             return self.registered
-        return self.survey.station if self.survey else f"node-{self.node_id}"
+        return self.survey.station if self.survey else f"node-{self.number}"
 
     def leave(self, status: Status, reason: str, *, may_return: bool = False) -> None:
         """Note why this participant is out; the first reason stands."""
@@ -104,7 +108,6 @@ class Participant:
         """Its line in `run.json`."""
         return StationFacts(
             name=self.name,
-            node_id=None if self.node_id is None else str(self.node_id),
             status=self.status,
             reason=self.reason,
             joined_round=self.joined,
@@ -138,6 +141,10 @@ class Roster:
     expected: tuple[str, ...] = ()
     absent: dict[str, Participant] = field(default_factory=dict)
     at_start: int = 0
+
+    def next_number(self) -> int:
+        """Number of the next node that is seen."""
+        return 1 + max((participant.number for participant in self.by_node.values()), default=0)
 
     def used(self) -> list[Participant]:
         """Those still in, in order of station name: the order in which all is merged."""
@@ -197,8 +204,7 @@ def admit(roster: Roster) -> FeatureSpace:
     Whoever answers under another name than its key's is refused; two stations with one name are
     both refused; then stations of another network than the run's, then a survey that cannot be,
     then stations in another feature space than the reference, then those whose features would not
-    fit it, then whoever holds more than
-    `max-station-share` of the training images.
+    fit it. How much the word of those admitted counts is `counted_images`' business.
 
     Raises
     ------
@@ -210,13 +216,12 @@ def admit(roster: Roster) -> FeatureSpace:
     _refuse_twins(roster.used())
     # First of all: a network is looked up by a station's word only where the run names it, too.
     _refuse_other_networks(roster.used(), settings)
-    _refuse_impossible(roster.used(), settings.augment)
+    _refuse_impossible(roster.used(), settings)
     if not roster.used():
         raise RunError(f"no station gave a usable answer to the survey. {roster.lost()}".strip())
     space = _reference_space(roster.used(), settings)
     _refuse_other_spaces(roster.used(), space)
     _refuse_misfits(roster.used())
-    _refuse_giants(roster.used(), roster)
     return space
 
 
@@ -250,10 +255,9 @@ def admit_late(roster: Roster, newcomers: Sequence[Participant], space: FeatureS
                     "each its own name",
                 )
     _refuse_other_networks(_still_in(newcomers), roster.settings)
-    _refuse_impossible(_still_in(newcomers), roster.settings.augment)
+    _refuse_impossible(_still_in(newcomers), roster.settings)
     _refuse_other_spaces(_still_in(newcomers), space)
     _refuse_misfits(_still_in(newcomers))
-    _refuse_giants(_still_in(newcomers), roster)
 
 
 def _still_in(participants: Iterable[Participant]) -> list[Participant]:
@@ -283,12 +287,12 @@ def _refuse_twins(participants: Sequence[Participant]) -> None:
             )
 
 
-def _refuse_impossible(participants: Iterable[Participant], augment: str) -> None:
+def _refuse_impossible(participants: Iterable[Participant], settings: Settings) -> None:
     for participant in participants:
         if participant.survey is None:
             continue
         try:
-            check_survey(participant.survey, augment)
+            check_survey(participant.survey, settings.augment, settings.calibration_fraction)
         except MalformedReplyError as error:
             participant.leave("refused", f"sent an unusable survey: {error}")
 
@@ -367,28 +371,10 @@ def feature_dim(space: FeatureSpace) -> int:
     return find_backbone(space.backbone).feature_dim(space.layers)
 
 
-def _refuse_giants(participants: Sequence[Participant], roster: Roster) -> None:
-    """Refuse those of the participants whose share of all training images is too large."""
-    limit = roster.settings.max_station_share
-    total = max(1, sum(_images(p) for p in roster.used()))
-    for participant in participants:
-        share = _images(participant) / total
-        if share > limit:
-            participant.leave(
-                "refused",
-                f"holds {share:.1%} of the training images, max-station-share allows {limit:.1%}",
-            )
-
-
 def _space(participant: Participant) -> FeatureSpace:
     if participant.survey is None:
         raise ValueError(f"{participant.name} has not answered the survey")
     return FeatureSpace.from_json(participant.survey.feature_space.model_dump())
-
-
-def _images(participant: Participant) -> int:
-    survey = participant.survey
-    return sum(counts.images for counts in survey.categories.values()) if survey else 0
 
 
 def _by_name(participant: Participant) -> tuple[str, int]:

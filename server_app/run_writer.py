@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from common.config import Settings
+from common.errors import reason
 from common.evaluation import EvaluationCounts, calibrate_threshold
 from common.evaluation.judge import conclude
+from common.evaluation.result import without_pixels
 from common.patchcore.model_store import StationCalibration
 from common.paths import DEFAULT_RUNS, RUNS_VARIABLE
 from common.protocol.messages import without_paths
 from common.runs.output import write_run
 from common.runs.record import Contribution, RunRecord, threshold_facts
+from common.runs.unbegun import write_unbegun
+from common.runs.unfinished import RUNNING, STOPPED, what_is_lost
+from server_app.influence.assess import Influence, assess
+from server_app.influence.exclude import Exclusion, exclude
 from server_app.outcome import Outcome
 from server_app.roster import Participant
 
@@ -39,6 +48,7 @@ def write_outcome(
     started: datetime,
     deployed: bool = False,
     error: str | None = None,
+    stopped: bool = False,
 ) -> Path:
     """Write the files of a run; of a failed one only what it was and who took part.
 
@@ -53,58 +63,132 @@ def write_outcome(
         Whether the stations are SuperNodes on a network rather than a simulation in this process.
     error : str, optional
         Why the run failed. No model, no metrics are written then.
+    stopped : bool
+        Whether it did so because somebody stopped it.
 
     Returns
     -------
     Path
         The run folder.
+
+    Raises
+    ------
+    RunError
+        If the model could not be written; all else has been.
     """
+    influence, excluded = None, Exclusion()
+    if error is None:
+        influence = _influence(outcome)
+        if influence is not None and settings.on_suspicion == "exclude":
+            excluded = exclude(outcome, influence)
+    record = so_far(settings, outcome, run_id=run_id, started=started, deployed=deployed)
+    record.status = "completed" if error is None else STOPPED if stopped else "failed"
+    if error is None:
+        record.notices += excluded.notices
+        _tell_influence(record, influence)
+        _conclude(record, outcome, excluded.pixels)
+    else:
+        record.error = without_paths(error) if record.hide_paths else error
+        if deployed:
+            record.notices.append(what_is_lost(str(run_id)))
+    real = has_real_stations(outcome)
+    return write_run(record, run_folder(settings, run_id, real or deployed))
+
+
+def write_refused(given: Mapping[str, Any], run_id: int, started: datetime, error: str) -> Path:
+    """Write that a plant's run had settings with which none can be: they and the reason.
+
+    Parameters
+    ----------
+    given, run_id, started
+        As `write_unbegun` takes them.
+    error : str
+        Paths in it are not told.
+    """
+    runs = run_folder(Settings(), run_id, deployed=True).parent
+    told = without_paths(error)
+    return write_unbegun(runs, run_id, started=started, error=told, given=given)
+
+
+def so_far(
+    settings: Settings,
+    outcome: Outcome,
+    *,
+    run_id: int,
+    started: datetime,
+    deployed: bool = False,
+) -> RunRecord:
+    """Make the record of a run of what is known by now; see `write_outcome`."""
     real = has_real_stations(outcome)
     hide = without_paths if real or deployed else str
     surveys = outcome.surveys.values()
-    record = RunRecord(
+    return RunRecord(
         settings=settings,
-        method=method_name(settings, real),
+        method=method_name(settings, real or (deployed and not surveys)),
         started=started,
-        status="completed" if error is None else "failed",
-        error=None if error is None else hide(error),
+        status=RUNNING,
         flower_run_id=str(run_id),
         seconds=dict(outcome.seconds),
         synthetic=any(survey.synthetic for survey in surveys) if surveys else None,
         categories=outcome.categories(),
         space=outcome.space,
         stations=[participant.facts() for participant in outcome.roster.all()],
+        progress=outcome.progress,
         device=outcome.device,
         hide_paths=real or deployed,
         summary=outcome.roster.summary(),
         notices=_who_is_missing(outcome) + outcome.notices,
         unevaluated=[hide(missed) for missed in outcome.unevaluated],
+        audits=outcome.audits,
         contributions=[_contribution(p, outcome) for p in outcome.roster.all() if p.survey],
     )
-    if error is None:
-        _conclude(record, outcome)
-    return write_run(record, run_folder(settings, run_id, real or deployed))
 
 
-def _conclude(record: RunRecord, outcome: Outcome) -> None:
-    """Results of every category, empty ones included, and the model."""
-    rule = record.settings.target_false_alarm_rate
+def _conclude(record: RunRecord, outcome: Outcome, no_pixels: Mapping[str, str]) -> None:
+    """Results of every category, empty ones included, and the model.
+
+    `no_pixels` says of which categories no figure that counts pixels is there, and why.
+    """
+    rule, fenced = record.settings.target_false_alarm_rate, record.settings.audit_good != "off"
     for category in outcome.categories():
         counts = outcome.counts.get(category, EvaluationCounts())
         scores = outcome.station_scores.get(category, {})
         held_out = [score for own in scores.values() for score in own.held_out]
-        found = conclude(category, counts, held_out, rule, stations=scores)
+        found = conclude(category, counts, held_out, rule, stations=scores, fenced=fenced)
+        if category in no_pixels:
+            found = replace(found, result=without_pixels(found.result, no_pixels[category]))
         told = ("test", "held-out") if category in outcome.without_bank else ()
         record.keep(found, known=outcome.gaps.get(category, told))
     record.notices += _remarks(outcome)
     record.save_model(
         outcome.judging,
         outcome.judging_radii,
-        _station_calibrations(outcome, rule),
+        _station_calibrations(outcome, rule, fenced),
         outcome.shares,
         flower_run_id=record.flower_run_id,
         stations={p.name: p.rows_chosen for p in outcome.roster.all() if p.rows_chosen},
     )
+
+
+def _influence(outcome: Outcome) -> Influence | None:
+    """What every station changes; whatever hinders that must not cost the run."""
+    try:
+        return assess(outcome)
+    except Exception as error:
+        outcome.unevaluated.append(f"what each station's rows do is not known ({reason(error)})")
+        return None
+
+
+def _tell_influence(record: RunRecord, influence: Influence | None) -> None:
+    if influence is None:
+        return
+    record.influence = influence.to_json()
+    record.contributions = [
+        replace(own, verdict=judged.verdict, verdict_sentence=judged.sentence)
+        if (judged := influence.stations.get(own.name)) is not None
+        else own
+        for own in record.contributions
+    ]
 
 
 def method_name(settings: Settings, real: bool) -> str:
@@ -145,16 +229,19 @@ def _remarks(outcome: Outcome) -> list[str]:
     return remarks
 
 
-def _station_calibrations(outcome: Outcome, rule: float) -> dict[str, StationCalibration]:
+def _station_calibrations(
+    outcome: Outcome, rule: float, fenced: bool
+) -> dict[str, StationCalibration]:
     """Thresholds and held-out scores of every station that held anything out."""
     found: dict[str, StationCalibration] = {}
     for category, stations in sorted(outcome.station_scores.items()):
         for name, own in sorted(stations.items()):
-            threshold = calibrate_threshold(own.held_out, rule)
+            threshold = calibrate_threshold(own.held_out, rule, fenced=fenced)
             if threshold is not None:
                 station = found.setdefault(name, StationCalibration())
                 station.thresholds.update(threshold_facts({category: threshold}))
-                station.calibration[category] = list(own.held_out)
+                # What lies beyond its fence took no part.
+                station.calibration[category] = sorted(own.held_out)[: threshold.held_out_images]
     return found
 
 
@@ -168,8 +255,10 @@ def _contribution(participant: Participant, outcome: Outcome) -> Contribution:
         bytes=participant.bytes_up,
         radius=participant.radius,
         seconds=participant.seconds,
+        images_counted=outcome.counted.stations.get(participant.name),
         categories={
             name: {"images": counts.images, "patches": counts.patches}
             for name, counts in sorted(categories.items())
         },
+        audit=outcome.audits.get(participant.name, {}),
     )

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+from numpy.typing import NDArray
+
 from common.config import Settings
 from common.data.demo_data import demo_data
 from common.data.layout import index_data
 from common.errors import InputError
 from common.evaluation.judge import judge_station, resolution_notices
 from common.patchcore import PatchCore
+from common.patchcore.model_store import SHARED
 from common.patchcore.network.choice import settle_network
+from common.patchcore.shares import pooled_owners
+from server_app.influence.gathered import SERVER
 from server_app.outcome import Outcome
 
 
@@ -53,8 +59,11 @@ class ServerEvaluation:
                 f"evaluation=server: the server's feature space {model.space.describe()} is not "
                 f"the stations' {outcome.space.describe() if outcome.space else 'unknown one'}"
             )
+        whose: dict[str, NDArray[np.uint16]] = outcome.gathered.numbered(outcome.owners)
+        if outcome.shared and whose:
+            whose = {SHARED: pooled_owners(whose)}
         for name, rows in outcome.judging.items():
-            model.set_bank(name, rows)
+            model.set_bank(name, rows, whose.get(name))
         held = outcome.categories()
         for category in self.index.categories:
             if category not in held:
@@ -62,6 +71,7 @@ class ServerEvaluation:
         test = [one for one in self.index.select("test") if one.category in held]
         found = model.source.whole(judge_station, model, self.index, test, ())
         outcome.counts = found.counts
+        outcome.gathered.keep(SERVER, {}, found.counts, found.without)
         outcome.without_bank.update(found.without_bank)
         for category, faults in found.faults.items():
             outcome.leave_out(category, "on the server", faults)

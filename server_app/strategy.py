@@ -17,23 +17,30 @@ from numpy.typing import NDArray
 from common.config import Settings
 from common.errors import RunError
 from common.evaluation import EvaluationCounts, StationScores
+from common.patchcore.audit.good_images import audit_sentences
 from common.patchcore.distances import Distances
 from common.patchcore.model_store import SHARED
 from common.patchcore.network.feature_space import FeatureSpace
 from common.patchcore.row_format import row_dtype, settle
+from common.plant.server.allowances import Allowance
 from common.protocol.messages import (
-    BankPart,
     BuildReply,
     BuildRequest,
     Computed,
-    Received,
     ScoreReply,
     ScoreRequest,
     SurveyReply,
-    part_of_rows,
 )
-from common.protocol.records import BANK, COUNTS, MalformedReplyError, select_prefix, take_arrays
-from common.protocol.wire_rows import from_wire, to_wire
+from common.protocol.records import (
+    BANK,
+    COUNTS,
+    WITHOUT,
+    MalformedReplyError,
+    select_prefix,
+    split_prefixes,
+    take_arrays,
+)
+from common.protocol.wire_rows import from_wire
 from common.runs.flower_run import LOG_PREFIX
 from server_app.admission import Admission
 from server_app.aggregation import AGGREGATIONS, IN_ORDER, as_rows, dealt, joined, owners_of
@@ -43,6 +50,10 @@ from server_app.checks import (
     most_count_bytes,
     most_row_bytes,
 )
+from server_app.counted import counted_images
+from server_app.delivery.bank_parts import send_banks
+from server_app.delivery.holdings import Holdings
+from server_app.letters import Letters
 from server_app.outcome import GlobalBank, Outcome
 from server_app.plan import BankPlan, make_plan, parts_needed, sizes_at_hand
 from server_app.post import Answered, Post, Request
@@ -58,10 +69,14 @@ class FederatedCoreset(Strategy):
     Parameters
     ----------
     settings : Settings
+    outcome : Outcome, optional
+        Filled; by default a new one.
 
     Attributes
     ----------
     outcome : Outcome
+    grid : Grid or None
+        Over which the run speaks, once it has begun.
 
     Notes
     -----
@@ -70,16 +85,31 @@ class FederatedCoreset(Strategy):
     merged in order of station name, so the order of replies changes nothing.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, outcome: Outcome | None = None) -> None:
         self.settings = settings
-        self.outcome = Outcome(Roster(settings))
+        self.outcome = Outcome(Roster(settings)) if outcome is None else outcome
         self._post = Post(self.outcome.roster, float(settings.round_timeout))
         self._admission = Admission(settings, Registry(), self.outcome.roster, self._post)
+        self._allowed: Mapping[str, Allowance] = {}
         self._distances = Distances(settings.coreset_projection, settings.seed)
         self._started = 0.0
+        self.grid: Grid | None = None
 
-    def know(self, registry: Registry) -> None:
-        """Tell which stations belong to the plant; otherwise whoever is online does."""
+    @property
+    def letters(self) -> Letters | None:
+        """How requests are signed; None in a simulation."""
+        return self._post.letters
+
+    def know(
+        self, registry: Registry, letters: Letters | None, allowed: Mapping[str, Allowance]
+    ) -> None:
+        """Tell which stations belong to the plant, the keys, and how many images each may have.
+
+        Otherwise, as in a simulation, whoever is online belongs to it, letters are not signed, and
+        a station's word counts within `max-station-share`.
+        """
+        self._allowed = allowed
+        self._post.letters = letters
         self._admission = Admission(self.settings, registry, self.outcome.roster, self._post)
 
     def summary(self) -> None:
@@ -107,12 +137,21 @@ class FederatedCoreset(Strategy):
         RunError
             If fewer than `min-stations` are left after any step.
         """
+        self.grid = grid
         self._survey(grid)
         return super().start(
             grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn
         )
 
     # ------------------------------------------------------------------ survey
+
+    def meet(self, grid: Grid) -> None:
+        """Survey the stations and admit them, for a run that builds nothing."""
+        self.grid, self._started = grid, time.monotonic()
+        self._admission.gather(grid)
+        self._say(f"survey: asking {len(self.outcome.roster.used())} stations")
+        self.outcome.space = self._admission.survey_all(grid)
+        self._done("survey")
 
     def _survey(self, grid: Grid) -> None:
         """Who is there, with what, in which feature space; then the plan."""
@@ -122,7 +161,7 @@ class FederatedCoreset(Strategy):
         self._say(f"survey: asking {len(outcome.roster.used())} stations")
         outcome.space = self._admission.survey_all(grid)
         outcome.feature_dim = feature_dim(outcome.space)
-        outcome.plan = make_plan(outcome.surveys, self.settings)
+        self._plan(outcome.surveys)
         if not outcome.plan.banks:
             raise RunError("no station holds a training image; there is nothing to build from")
         self._take_notices(outcome.surveys)
@@ -143,9 +182,18 @@ class FederatedCoreset(Strategy):
             how = "joined" if participant.joined == server_round else "came back"
             outcome.note(f"{participant.name} {how} in round {server_round}")
             self._say(f"round {server_round}: {participant.name} {how}")
-        outcome.plan = make_plan(outcome.planned, self.settings)
+        self._plan(outcome.planned)
         self._take_notices(outcome.surveys)
         self._done("survey")
+
+    def _plan(self, surveys: Mapping[str, SurveyReply]) -> None:
+        """Fix weights and budgets by what counts of the stations' words; say who was cut."""
+        outcome, share = self.outcome, self.settings.max_station_share
+        outcome.counted = counted_images(surveys, share, self._allowed)
+        outcome.plan = make_plan(surveys, self.settings, outcome.counted)
+        for cut in outcome.counted.cuts:
+            outcome.note(cut)
+            self._say(cut)
 
     def _take_notices(self, surveys: Mapping[str, SurveyReply]) -> None:
         for name, survey in surveys.items():
@@ -160,12 +208,11 @@ class FederatedCoreset(Strategy):
         """Ask every station for its rows, in as many parts as they take."""
         self._started = time.monotonic()
         outcome = self.outcome
-        bank_parts = 0
         if server_round > 1 and outcome.space is not None:
             self._welcome(grid, server_round, outcome.space)
+        holdings = outcome.holdings()
         if outcome.banks:
-            bank_parts = self._parts(outcome.rows)
-            self._deliver(grid, server_round - 1, bank_parts)
+            self._send_banks(grid, server_round - 1, holdings)
         requests = []
         for participant in outcome.roster.used():
             budgets = outcome.plan.budgets_of(participant.name)
@@ -178,7 +225,7 @@ class FederatedCoreset(Strategy):
                     budgets=budgets,
                     part=part,
                     parts=parts,
-                    bank_parts=bank_parts,
+                    bank_parts=holdings.parts(participant),
                 )
                 requests.append(Request(participant, facts, part=part))
         asked = {request.to.name for request in requests}
@@ -249,6 +296,8 @@ class FederatedCoreset(Strategy):
                 parts=parts,
                 distances=self._distances,
                 first=first,
+                told=sender.survey.categories if sender.survey else {},
+                excluding=self.settings.audit_good == "exclude",
             )
         except (MalformedReplyError, ValueError) as error:
             sender.leave("refused", f"sent an unusable bank: {error}")
@@ -256,9 +305,20 @@ class FederatedCoreset(Strategy):
         sender.rows_sent += sum(len(part) for part in rows.values())
         if answer.part == 0:
             self._take_computed(sender, reply)
+            self._take_audits(sender, reply)
             if sender.radius is None:
                 sender.radius = max(facts.radius for facts in reply.banks.values())
         return rows
+
+    def _take_audits(self, sender: Participant, reply: BuildReply) -> None:
+        """Keep what a station says of its good images; only its own log has their names."""
+        if not reply.audits or self.settings.audit_good == "off":
+            return
+        counts = {name: audit.model_dump() for name, audit in sorted(reply.audits.items())}
+        self.outcome.audits[sender.name] = counts
+        named = f"the log of {sender.name} names them"
+        for sentence in audit_sentences(counts, self.settings.audit_good, named):
+            self.outcome.note(f"{sender.name}: {sentence}")
 
     def _take_computed(self, sender: Participant, reply: Computed) -> None:
         """Add what an answer took, and repeat what the station says of its device."""
@@ -286,6 +346,10 @@ class FederatedCoreset(Strategy):
     ) -> None:
         """Global selection for one bank: what was kept before, and what came now (taken out)."""
         old = self.outcome.banks.get(name)
+        self.outcome.gathered.copies.look(
+            {s: built[s][name] for s in plan.stations if name in built.get(s, {})},
+            {} if old is None else {s: old.rows[old.owners == s] for s in np.unique(old.owners)},
+        )
         stations, banks, weights = [], [], []
         for station, weight in zip(plan.stations, plan.weights, strict=True):
             parts = [] if old is None else [old.rows[old.owners == station]]
@@ -320,17 +384,21 @@ class FederatedCoreset(Strategy):
         if server_round < self.settings.num_server_rounds:
             return []
         self._started = time.monotonic()
-        rows = self.outcome.rows
-        parts = self._parts(rows)
-        if parts > 1:
-            self._deliver(grid, server_round, parts)
-        facts = ScoreRequest(
-            round=server_round,
-            bank_parts=parts if parts > 1 else 0,
-            score_images=self.settings.evaluation == "stations",
-        )
-        along = to_wire(rows, self.settings.wire_dtype) if parts == 1 else {}
-        requests = [Request(p, facts, along) for p in self.outcome.roster.used()]
+        outcome = self.outcome
+        holdings = outcome.holdings()
+        parts = {p.name: holdings.parts(p) for p in outcome.roster.used()}
+        self._send_banks(grid, server_round, holdings, at_least=2)
+        whose = outcome.gathered.draw(outcome.owners, outcome.shared, outcome.surveys.values())
+        nothing: dict[str, Rows] = {}
+        score_images = self.settings.evaluation == "stations"
+        requests = []
+        for p in outcome.roster.used():
+            before = parts[p.name] if parts[p.name] > 1 else 0
+            facts = ScoreRequest(round=server_round, bank_parts=before, score_images=score_images)
+            along = holdings.part(p, 0, 1) if parts[p.name] == 1 else nothing
+            asked = p.name not in outcome.gathered.too_large
+            owners = holdings.of(p, whose) if asked else nothing
+            requests.append(Request(p, facts, along, owners=owners))
         self._say(f"{len(requests)} stations score their own images")
         return self._post.messages(MessageType.EVALUATE, requests)
 
@@ -346,8 +414,9 @@ class FederatedCoreset(Strategy):
             if reply is None or survey is None:
                 continue
             try:
-                taken = take_arrays(answer.content, max_bytes=most_count_bytes(survey))
-                arrays = select_prefix(COUNTS, taken)
+                most = most_count_bytes(survey) + outcome.gathered.most_bytes(survey)
+                taken = take_arrays(answer.content, max_bytes=most)
+                arrays, others = split_prefixes(taken, COUNTS, WITHOUT)
                 counts = check_score_reply(
                     reply,
                     arrays,
@@ -356,10 +425,13 @@ class FederatedCoreset(Strategy):
                     parts=outcome.banks,
                     score_images=self.settings.evaluation == "stations",
                 )
+                without = outcome.gathered.read(reply, others, counts)
             except MalformedReplyError as error:
                 answer.sender.leave("refused", f"sent unusable counts: {error}")
                 continue
             scored += 1
+            held_out = {name: own.held_out_scores for name, own in reply.categories.items()}
+            outcome.gathered.keep(reply.station, held_out, counts, without)
             self._take_computed(answer.sender, reply)
             for category, own in counts.items():
                 outcome.counts.setdefault(category, EvaluationCounts()).merge(own)
@@ -370,6 +442,7 @@ class FederatedCoreset(Strategy):
                     held_out=sorted(scores.held_out_scores),
                     good=tested.image_scores(0),
                     defective=tested.image_scores(1),
+                    suspected=scores.suspicious_held_out,
                 )
             outcome.without_bank.update(reply.without_bank)
             for bank, radius in reply.radius.items():
@@ -380,30 +453,16 @@ class FederatedCoreset(Strategy):
 
     # ----------------------------------------------------------------- helpers
 
-    def _deliver(self, grid: Grid, server_round: int, parts: int) -> None:
-        """Have every station store the global bank, part by part."""
-        for part in range(parts):
-            rows = {name: part_of_rows(r, part, parts) for name, r in self.outcome.rows.items()}
-            rows = to_wire(rows, self.settings.wire_dtype)
-            facts = BankPart(round=server_round, part=part, parts=parts)
-            requests = [Request(p, facts, rows, part) for p in self.outcome.roster.used()]
-            for answer in self._post.exchange(grid, f"{MessageType.TRAIN}.take_bank", requests):
-                self._take_receipt(answer, part)
-        self.outcome.roster.require_quorum("delivering the global bank")
+    def _send_banks(
+        self, grid: Grid, server_round: int, holdings: Holdings, at_least: int = 1
+    ) -> None:
+        """Have every station store the banks that it has a use for, part by part.
 
-    def _take_receipt(self, answer: Answered, part: int) -> None:
-        """Make sure that the right station has stored the right part."""
-        reply, sender = self._post.read(answer, Received, arrays=False), answer.sender
-        asked = sender.survey.station if sender.survey else sender.name
-        if reply is not None and (reply.station, reply.part) != (asked, part):
-            sender.leave(
-                "refused",
-                f"confirmed part {reply.part} as {reply.station!r}, was sent part {part} as "
-                f"{asked!r}",
-            )
-
-    def _parts(self, banks: Mapping[str, Rows]) -> int:
-        return self._parts_of(sum(len(rows) for rows in banks.values()))
+        Whose banks come in fewer than `at_least` parts is sent none.
+        """
+        roster = self.outcome.roster
+        send_banks(self._post, grid, roster.used, server_round, holdings, at_least)
+        roster.require_quorum("delivering the global bank")
 
     def _parts_of(self, rows: int) -> int:
         return parts_needed(rows, self.outcome.feature_dim, self.settings.wire_dtype)

@@ -36,8 +36,15 @@ settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 SLOW = ("plant", "docker", "flower", "notebooks", "browser", "realdata")
 """Marks of tests that take up to minutes: begun first, so that nobody waits for them at the end."""
-PLANTS = ("tests/plant/", "tests/integration/test_secure_plant.py")
-"""Whole plants: two at a time would be too much for a small machine."""
+PLANTS = (
+    (
+        *("tests/plant/", "tests/integration/test_secure_plant.py"),
+        *("tests/integration/test_only_known_code.py", "tests/integration/test_forged_letters.py"),
+    ),
+    ("tests/integration/test_ends_of_runs.py", "tests/integration/test_station_behind_gateway.py"),
+)
+"""Whole plants, those of a row one after the other. Three at a time were too much for two cores: a
+process that takes over 30 s to start is started again by Flower, beside itself."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -55,7 +62,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             if nodeid.startswith("tests/faults/"):  # hundreds in one file: a part is a kind of them
                 return nodeid.partition("[")[2].partition(":")[0]
-            return "plants" if nodeid.startswith(PLANTS) else nodeid.partition("::")[0]
+            rows = [f"plants {n}" for n, row in enumerate(PLANTS) if nodeid.startswith(row)]
+            return rows[0] if rows else nodeid.partition("::")[0]
 
     return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
 

@@ -11,6 +11,7 @@ import pytest
 from common.analysis import find_runs
 from common.analysis.report import write_report
 from common.cli.main import run
+from common.errors import InputError
 from common.evaluation import load_metrics
 from common.patchcore import PatchCore
 from common.plant.station.station_file import read_station_file
@@ -64,8 +65,15 @@ def test_commands_take_a_model(name: str, tmp_path: Path, capsys: pytest.Capture
     assert written[0]["score"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_station_file() -> None:
-    station = read_station_file(FILES / "station.toml")
+def test_a_station_file(tmp_path: Path) -> None:
+    """Refused in one line that says what to do; with the two lines added it is read as before."""
+    old = (FILES / "station.toml").read_text(encoding="utf-8")
+    path = FILES / "station.toml"
+    with pytest.raises(InputError, match=r"server\.certificate is missing.*fedpatchcore keys DIR"):
+        read_station_file(path)
+    path = tmp_path / "station.toml"
+    path.write_text(old + 'certificate = "station.pem"\napp-key = "app.pub"\n', encoding="utf-8")
+    station = read_station_file(path)
     assert (station.station, station.address) == ("clip-inspection", ("gateway", 9443))
     assert (station.device, station.batch_size, station.cache_limit_gb) == ("cpu", 8, 20)
-    assert station.weights == str(FILES / "wide_resnet50_2.pth")
+    assert station.weights == str(tmp_path / "wide_resnet50_2.pth")

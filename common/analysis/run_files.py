@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from common.analysis.runs import Curve, Results, Run
 from common.errors import InputError
 from common.evaluation.metrics_files import METRICS_FOLDER, load_metrics
-
-RUN_FILE: Final = "run.json"
+from common.paths import RUN_FILE as RUN_FILE
 
 
 def load_run(folder: Path) -> Run:

@@ -30,6 +30,9 @@ class Curve:
     spro: tuple[float, ...]
 
 
+_ENDINGS = {"killed": "was killed", "stopped": "was stopped", "running": "has not ended"}
+
+
 @dataclass(frozen=True)
 class Run:
     """One run folder.
@@ -73,14 +76,32 @@ class Run:
         return tuple(self.metrics) or (self.method,)
 
     @property
+    def influence(self) -> dict[str, Mapping[str, Any]]:
+        """What the run says of each station's rows, by station; empty where it says nothing."""
+        told = self.info.get("influence")
+        stations = told.get("stations") if isinstance(told, Mapping) else None
+        found = stations.items() if isinstance(stations, Mapping) else ()
+        return {str(name): own for name, own in found if isinstance(own, Mapping)}
+
+    @property
     def failed(self) -> bool:
-        """Whether the run itself says that it failed."""
-        return self.info.get("status") == "failed"
+        """Whether the run itself says that it has no result: failed, stopped, killed, running."""
+        return self.info.get("status", "completed") != "completed"
+
+    @property
+    def ending(self) -> str:
+        """How it has failed, behind "the run": "failed", "was killed" and so on."""
+        status = str(self.info.get("status"))
+        return _ENDINGS.get(status, "failed")
 
     @property
     def error(self) -> str:
         """Why it failed, in the run's words; empty if it did not."""
-        return str(self.info.get("error") or "no reason was recorded") if self.failed else ""
+        if not self.failed:
+            return ""
+        if self.info.get("status") == "running":
+            return "it goes on, or its end is not known yet"
+        return str(self.info.get("error") or "no reason was recorded")
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -72,7 +72,7 @@ class Series:
             if metrics is not None and metric_value(metrics, path) is not None:
                 continue
             if run.failed:
-                reason = f"the run failed ({run.error})"
+                reason = f"the run {run.ending} ({run.error})"
             elif metrics is None:
                 reason = "the run has no metrics of this category"
             else:

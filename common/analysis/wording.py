@@ -70,7 +70,7 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def printable(text: Any) -> str:
+def printable(text: Any, longest: int = _LONGEST) -> str:
     """Text from elsewhere without control characters, and not longer than a reader can bear."""
     shown = "".join(letter if letter.isprintable() else " " for letter in str(text))
-    return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"
+    return shown if len(shown) <= longest else shown[:longest] + "…"

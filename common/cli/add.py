@@ -8,10 +8,20 @@ from typing import Annotated
 import typer
 
 from common.cli.console import console, styled
-from common.cli.model_options import CategoryOption, ModelArgument, print_range, short
+from common.cli.line.successor import Successor
+from common.cli.model_options import (
+    CategoryOption,
+    ModelArgument,
+    print_range,
+    short,
+    station_file,
+)
 from common.cli.shared import SetOption, at_work, changed, progress_bar, usable_out
+from common.errors import InputError
 from common.runs.honoured import require_used
 from common.system.garbage import imported_for_good
+
+_REASON = "good parts added at the station"
 
 
 def add(
@@ -20,7 +30,7 @@ def add(
     category: CategoryOption = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Write the new model here; else it replaces the old one."),
+        typer.Option("--out", help="Write the new model here; else beside the old one."),
     ] = None,
     rows: Annotated[
         int | None, typer.Option(help="Most rows to add; by default a tenth of the bank's.")
@@ -36,27 +46,37 @@ def add(
     """Take new normal images into a model without a refit.
 
     What they show counts as normal from now on, so images that the model calls anomalous are
-    refused unless you say --yes. The old model is kept beside the new one, and the new one keeps
-    the names and contents' sha256 of what was added. Its threshold still holds what it promised;
-    drift is unknown until the model is calibrated again.
+    refused unless you say --yes. The old model stays as it is: the new one is MODEL.1 beside it
+    (MODEL.2 the next time), or, for a station.toml, a new version of the station's, which judges
+    at once unless the file says activate = "manual". It names its parent, and keeps the names and
+    contents' sha256 of what was added. Its threshold still holds what it promised; drift is
+    unknown until the model is calibrated again.
 
     Example: fedpatchcore add outputs/iid new_good_parts/ --category tank_screw
     """
     out = None if out is None else usable_out(out, whole=True)
     own = changed(changes)
     require_used("add", changes)
+    station = station_file(model)
+    if station is not None and out is not None:
+        raise InputError(
+            f"--out {out}: a station's new version goes into its models folder; leave --out out, "
+            "or give a model folder"
+        )
 
     with imported_for_good():
         from common.inspection.growth import add_images
         from common.inspection.images import find_images
 
+    successor = None if station is None else Successor(station, _REASON)
     found = [one.path for one in find_images(images)]
     with at_work(), progress_bar("adding") as bar:
         growth = add_images(
-            model,
+            model if successor is None else successor.parent.folder,
             found,
             category=category,
             out=out,
+            write=None if successor is None else successor.write,
             most_rows=rows,
             progress=lambda done, total: bar("adding", done, total),
             changes=own,
@@ -76,5 +96,5 @@ def add(
     console.print(f"bank {growth.bank}: {growth.sentence}", highlight=False, soft_wrap=True)
     if growth.folder is not None:
         console.print(f"Written: {growth.folder}", highlight=False, soft_wrap=True)
-    if growth.kept is not None:
-        console.print(f"Kept: {growth.kept}", highlight=False, soft_wrap=True)
+        if successor is not None:
+            console.print(successor.activated(), highlight=False, soft_wrap=True)

@@ -24,6 +24,11 @@ _OF_A_FOLDER: Final = frozenset(
     | {"local-coreset-ratio", "oversample-factor"}
 )
 """Settings that decide what a check of a data folder says."""
+_OF_AN_AUDIT: Final = frozenset(
+    {"weights", "device", "batch-size", "num-workers", "neighborhood-size", "feature-norm"}
+    | {"precision", "wire-dtype"}
+)
+"""Settings that decide what the good images look like to a network, and how fast."""
 _COLOURS: Final = {"error": "bold red", "warning": "bold yellow", "note": "cyan"}
 
 
@@ -41,6 +46,14 @@ def check(
         typer.Option(
             "--station",
             help="Look a station over: images, weights, disk, memory, key, certificates, server.",
+        ),
+    ] = False,
+    audit: Annotated[
+        bool,
+        typer.Option(
+            "--audit",
+            help="Look also at what the good images show, and name those unlike all the others; "
+            "takes as long as their features in a run.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
@@ -71,10 +84,15 @@ def check(
 
     Example: fedpatchcore check data/autovi --set image-size=256
 
+    Example: fedpatchcore check data/autovi --audit
+
     Example: fedpatchcore check --station /etc/fedpatchcore/station.toml
     """
     options = _options(changes or [], target_false_alarm_rate, calibration_fraction)
-    unused = {text.partition("=")[0].strip() for text in changes or []} - _OF_A_FOLDER
+    used = _OF_A_FOLDER | (_OF_AN_AUDIT if audit else frozenset())
+    unused = {text.partition("=")[0].strip() for text in changes or []} - used
+    if station and audit:
+        raise InputError("--audit is for a data folder: give the station's data-root as DATA")
     if station:
         require_used("check --station", changes)
         if not as_json:
@@ -85,15 +103,15 @@ def check(
     elif unused:
         raise InputError(
             f"--set: a data folder is checked without {', '.join(sorted(unused))}; what counts "
-            f"there is {', '.join(sorted(_OF_A_FOLDER))}"
+            f"there is {', '.join(sorted(used))}"
         )
     else:
-        code = _check_data(path, options, as_json)
+        code = _check_data(path, options, as_json, audit)
     if code:
         raise typer.Exit(code)
 
 
-def _check_data(data: Path, options: CheckOptions, as_json: bool) -> int:
+def _check_data(data: Path, options: CheckOptions, as_json: bool, audit: bool) -> int:
     from common.plant.preflight.machine import available_memory
 
     options = replace(options, memory=available_memory()[0])
@@ -101,6 +119,16 @@ def _check_data(data: Path, options: CheckOptions, as_json: bool) -> int:
         report = check_folder(
             data, options, lambda done, total: show("reading images", done, total)
         )
+    if audit and report.count("error"):
+        raise InputError(
+            f"{data}: {report.count('error')} errors; mend them (`fedpatchcore check` names them), "
+            "then look at what the images show with --audit"
+        )
+    if audit:
+        from common.check.unusual_images import unusual_images
+
+        found = unusual_images(data, options.settings)
+        report = replace(report, findings=[*report.findings, *found])
     if as_json:
         typer.echo(json_text(report.to_json()))
     else:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from common.cli.console import console, note, styled
-from common.cli.model_options import CategoryOption, ModelArgument, print_range, short
+from common.cli.model_options import (
+    CategoryOption,
+    ModelArgument,
+    model_and_station,
+    print_range,
+    short,
+)
 from common.cli.shared import SetOption, at_work, changed, progress_bar, usable_out
 from common.errors import InputError, RunError, explained
 from common.errors import refused as was_refused
@@ -75,6 +81,7 @@ def inspect(
 
     own = changed(changes)
     require_used("inspect", changes)
+    model, station = model_and_station(model, station)
     out = usable_out(out)
 
     with imported_for_good():

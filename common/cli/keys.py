@@ -42,26 +42,64 @@ def keys(
             "Default: superlink.",
         ),
     ] = None,
+    service: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A station whose `fedpatchcore serve` is to have a certificate, so that others "
+            "can reach it: DIR/services/NAME.",
+        ),
+    ] = None,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="DNS name or IP address under which that service is reached; may be given "
+            "several times. Default: the station's name.",
+        ),
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="How many training images the stations of --station may count for in a run, "
+            "whatever they say. Default: twice those of their largest earlier run.",
+        ),
+    ] = None,
     days: Annotated[
         int | None,
         typer.Option(metavar="N", help="Validity of new server certificates. Default: 825."),
     ] = None,
     renew: Annotated[
         bool,
-        typer.Option("--renew", help="Make both servers' certificates anew; their keys stay."),
+        typer.Option(
+            "--renew",
+            help="Make certificates anew: both servers' and every station's; with --gateway or "
+            "--superlink the servers' alone, with --station these stations' alone. What there was "
+            "stays good until it expires.",
+        ),
     ] = False,
+    revoke: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Shut this station out: its certificates go on the revocation list, its keys are "
+            "removed from DIR. May be given several times.",
+        ),
+    ] = None,
     only_list: Annotated[
         bool, typer.Option("--list", help="Make nothing, show what is there.")
     ] = False,
 ) -> None:
-    """Make the keys of a plant: an authority, the servers' certificates, one key per station.
+    """Make the keys of a plant: its authorities, the servers' certificates, each station's keys.
 
-    Run it again to add a station: what is there is never replaced. --renew makes new certificates
-    from the keys that are there, so nothing else changes anywhere; copy the two .crt files to their
-    hosts and restart the servers.
+    Run it again to add a station: what is there is never replaced. --renew makes new certificates;
+    servers keep their keys, so copy the two .crt files to their hosts and restart them; copy a
+    station's station.pem to it and restart it.
 
     DIR/server goes to the server's host, DIR/gateway to the gateway's, DIR/stations/NAME to that
-    station, each to nobody else. DIR/ca.key stays with the administrator.
+    station, each to nobody else. DIR/ca.key and DIR/stations-ca.key stay with the administrator;
+    the first can go off the network at once: only --renew of the servers needs it.
 
     Warns of what has expired, expires within 60 days or can be read by others; with --list the
     exit code is 1 then.
@@ -70,23 +108,62 @@ def keys(
 
     Example: fedpatchcore keys keys --station paint-shop
 
+    Example: fedpatchcore keys keys --station paint-shop --images 500
+
+    Example: fedpatchcore keys keys --service paint-shop --host paint-shop.plant.example
+
+    Example: fedpatchcore keys keys --renew --station paint-shop
+
+    Example: fedpatchcore keys keys --revoke paint-shop
+
     Example: fedpatchcore keys keys --list
     """
     from common.plant.keys.key_list import list_keys
     from common.plant.keys.making import Wanted, make_keys
 
+    others = (station, gateway, superlink, days, images, service, host)
     if only_list:
-        if renew or station or gateway or superlink or days is not None:
+        if renew or revoke or any(one is not None for one in others):
             raise InputError("--list only shows; leave the other options away")
+    elif revoke:
+        if renew or any(one is not None for one in others):
+            raise InputError("--revoke only shuts stations out; leave the other options away")
+        _revoke(folder, revoke)
     else:
-        made = make_keys(folder, Wanted(station, gateway, superlink, days, renew))
+        wanted = Wanted(station, gateway, superlink, days, renew, images, service, host)
+        made = make_keys(folder, wanted)
         for path in made:
             console.print(f"made {path}", highlight=False, soft_wrap=True)
         if not made:
             console.print("Nothing was missing.")
+        if images is not None:
+            console.print(
+                "Copy server/stations/images.toml to the executor's stations folder: runs go by it "
+                "from the next one on.",
+                soft_wrap=True,
+            )
     problems = _show(folder, list_keys(folder))
     if only_list and problems:
         raise typer.Exit(1)
+
+
+def _revoke(folder: Path, names: list[str]) -> None:
+    from common.plant.keys.revoking import revoke_station
+
+    for name in dict.fromkeys(names):
+        done = revoke_station(folder, name)
+        number = done.certificates
+        kind = "certificate" if number == 1 else "certificates"
+        console.print(f"{name}: {number} {kind} revoked", highlight=False)
+        for path in done.removed:
+            console.print(f"removed {path}", highlight=False, soft_wrap=True)
+    console.print(
+        "To shut them out now: copy gateway/revoked.pem to the gateway's host, which takes it over "
+        "within seconds; delete their .pub files from the hosts of gateway and server "
+        "(stations/NAME.pub); and there: fedpatchcore plant register --remove NAME",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _show(folder: Path, entries: list[KeyEntry]) -> int:

@@ -28,6 +28,7 @@ from common.cli import (
     show,
 )
 from common.cli.console import Screen, console, styled
+from common.cli.line import audit, calibrate, models, serve, threshold
 from common.cli.shared import at_work, usable_out, with_whole_paths
 from common.errors import FedPatchCoreError, explained, reason, refused
 from common.paths import cache_root
@@ -94,6 +95,11 @@ for command in (
     inspect.inspect,
     show.show,
     add.add,
+    models.models,
+    threshold.threshold,
+    calibrate.calibrate,
+    audit.audit,
+    serve.serve,
     keys.keys,
     plant_server.result,
 ):

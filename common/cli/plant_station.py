@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from common.errors import InputError
+from common.system.service_log import log_to_output
 
 
 def gateway(
@@ -24,17 +23,26 @@ def gateway(
     ],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port for stations.")] = 9443,
+    health_port: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port on 127.0.0.1 where GET /health answers 200, for health checks; 0: none.",
+        ),
+    ] = 0,
 ) -> None:
     """Let stations reach the SuperLink's fleet API, and nothing else of it.
 
-    This is the only port of the server that a station needs. GET /health answers 200.
+    This is the only port of the server that a station needs, and only a station gets in: it takes
+    a certificate of the plant's. Runs nginx, which must be installed, with a configuration of its
+    own. What changes in the key folder (a new station, a revoked one) is taken over by itself.
 
     Example: fedpatchcore plant gateway --keys keys/gateway --superlink 127.0.0.1:8000
     """
-    from common.plant.server.gateway_server import run_gateway
+    from common.plant.gateway.gateway_process import become_gateway
 
-    _log_to_output("gateway")
-    run_gateway(keys, host_and_port(superlink), host, port)
+    become_gateway(keys, host_and_port(superlink), host, port, health_port)
 
 
 def station(
@@ -51,7 +59,7 @@ def station(
     from common.plant.station.station_file import read_station_file
 
     described = read_station_file(file)
-    _log_to_output(described.station)
+    log_to_output(described.station)
     run_station(described)
 
 
@@ -61,10 +69,3 @@ def host_and_port(text: str) -> tuple[str, int]:
     if not found or not 1 <= int(found[2]) <= 65535:
         raise InputError(f"--superlink {text!r}: expected HOST:PORT, as superlink:8000, no scheme")
     return found[1].strip("[]"), int(found[2])
-
-
-def _log_to_output(name: str) -> None:
-    """Log to standard output: a service's lines belong in its journal, errors or not."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter(f"%(asctime)s [{name}] %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from common.cli.console import console, note, styled
+from common.cli.model_options import model_and_station
 from common.cli.shared import (
     SetOption,
     at_work,
@@ -32,6 +33,7 @@ from common.paths import cache_folder
 from common.runs.honoured import require_used
 
 DataArgument = Annotated[Path, typer.Argument(help="Data folder, AutoVI or MVTec layout.")]
+_VERDICT_STYLES = {"watch": "bold yellow", "quarantine": "bold red"}
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run.")]
 
 
@@ -118,7 +120,10 @@ def federate_with(settings: Settings) -> None:
 
 def evaluate(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="[MODEL] DATA", help="A model or run folder; the data.")
+        list[Path],
+        typer.Argument(
+            metavar="[MODEL] DATA", help="A model or run folder, or a station.toml; the data."
+        ),
     ],
     out: OutOption,
     maps: Annotated[
@@ -156,6 +161,8 @@ def evaluate(
         raise InputError("--station picks a model's threshold; --maps brings maps and no model")
     own = changed(changes)
     require_used("evaluate --maps" if maps else "evaluate", changes)
+    if maps is None:
+        paths[0], station = model_and_station(paths[0], station)
     index = open_data(paths[-1])
 
     from common.evaluation import read_kinds
@@ -182,6 +189,9 @@ def evaluate(
     print_run(out)
 
 
+_DELIVERY_STYLES = {"refused": "bold red", "failed": "bold red"}
+
+
 def print_run(folder: Path) -> None:
     """Summarize a run folder for people.
 
@@ -197,18 +207,43 @@ def print_run(folder: Path) -> None:
         print_missing(folder)
     if run["stations"]:
         console.print(_stations_table(folder, run))
+        _print_deliveries(run)
+        _print_verdicts(run)
     missed = run.get("unevaluated") or []
     for what in missed:
         console.print(styled("Not evaluated:", "bold red"), str(what), soft_wrap=True)
     for notice in run["notices"]:
         note(notice)
-    console.print(
-        f"Written: {folder} (report: {folder / 'report.html'})", highlight=False, soft_wrap=True
-    )
+    report = folder / "report.html"
+    # A run that was killed has left its record alone.
+    told = f" (report: {report})" if report.is_file() else " (run.json alone)"
+    console.print(f"Written: {folder}{told}", highlight=False, soft_wrap=True)
     if missed:
         raise RunError(
             f"not all was evaluated ({len(missed)}, see above); what is written is whole"
         )
+
+
+def _print_deliveries(run: dict[str, Any]) -> None:
+    """Say where the model is active, and of every other station why it is not."""
+    told = {one["name"]: one["delivery"] for one in run["stations"] if one.get("delivery")}
+    active = [name for name, one in sorted(told.items()) if one["state"] == "active"]
+    if active:
+        console.print(styled("Model active:", "green"), ", ".join(active), soft_wrap=True)
+    for name, one in sorted(told.items()):
+        if one["state"] != "active":
+            shown = styled(f"Model {one['state']}:", _DELIVERY_STYLES.get(one["state"], "yellow"))
+            console.print(shown, f"{name}: {one['reason'] or ''}", soft_wrap=True)
+
+
+def _print_verdicts(run: dict[str, Any]) -> None:
+    """Say of every station that does not simply fit why not."""
+    stations = (run.get("influence") or {}).get("stations") or {}
+    for name, own in sorted(stations.items()):
+        if own["verdict"] in _VERDICT_STYLES:
+            shown = styled(f"{own['verdict']}:", _VERDICT_STYLES[own["verdict"]])
+            sentence = str(own["sentence"]).removeprefix(f"{own['verdict']}: ")
+            console.print(shown, f"{name}: {sentence}", soft_wrap=True)
 
 
 def _title(run: dict[str, Any]) -> str:
@@ -220,7 +255,9 @@ def _title(run: dict[str, Any]) -> str:
 
 
 def _stations_table(folder: Path, run: dict[str, Any]) -> Table:
-    parts = json.loads((folder / "contributions.json").read_text(encoding="utf-8"))["stations"]
+    brought, parts = folder / "contributions.json", []
+    if brought.is_file():
+        parts = json.loads(brought.read_text(encoding="utf-8"))["stations"]
     known = {part["name"]: part for part in parts}
     table = Table(title="Stations", title_justify="left")
     table.add_column("station")

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from common.cli.console import console
-from common.cli.model_options import ModelArgument
+from common.cli.model_options import ModelArgument, model_folder
 from common.paths import json_text
 from common.system.garbage import imported_for_good
 
@@ -25,6 +25,7 @@ def show(
     with imported_for_good():
         from common.patchcore.model_store import SavedModel
 
+    model = model_folder(model)
     saved = SavedModel.load(model)
     facts = {
         "categories": list(saved.categories),
@@ -90,6 +91,10 @@ def _description(facts: dict[str, Any], space: str) -> list[tuple[str, str]]:
         text = "none: no good images were held out"
         if own:
             text = f"{own['value']:.4g}. {own.get('note', '')}"
+            if own.get("by"):
+                before = own.get("previous")
+                was = "none before" if before is None else f"{before:.4g} before"
+                text += f" Set by {own['by']}, {own['when']}: {own['reason']} ({was})"
             if category in facts["stale"]:
                 text += f". STALE: {STALE}"
         lines.append((f"threshold {category}", text))

@@ -11,6 +11,7 @@ from common.evaluation.kinds import anomaly_kind, read_kinds
 from common.evaluation.map_export import MapExporter
 from common.evaluation.maps import find_maps, read_map, read_scale
 from common.evaluation.mergeable.counts import EvaluationCounts
+from common.evaluation.merged_threshold import merge_thresholds
 from common.evaluation.metrics import MetricsWrapper, build_curves, build_metrics
 from common.evaluation.metrics_files import extract_auc_spro, load_metrics, write_metrics
 from common.evaluation.result import EvaluationResult, ScopeResult
@@ -33,6 +34,7 @@ __all__ = [
     "extract_auc_spro",
     "find_maps",
     "load_metrics",
+    "merge_thresholds",
     "promise_notice",
     "read_kinds",
     "read_map",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from common.evaluation.drift import FEWEST, Drift, compare_with_calibration
+from common.evaluation.held_out.fence import within_fence
 from common.evaluation.thresholds import Threshold, calibrate_threshold
+from common.patchcore.station_threshold import own_judges
 
 _ALARMING = ("watch", "refit")
 
@@ -23,11 +25,14 @@ class StationScores:
         Good training images that were kept out of the bank.
     good, defective : sequences of float
         Test images.
+    suspected : int
+        Of the held-out images, how many look unlike the station's others (see `audit_images`).
     """
 
     held_out: Sequence[float] = ()
     good: Sequence[float] = ()
     defective: Sequence[float] = ()
+    suspected: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class StationReport:
         nothing: then it is that of all stations.
     apart : Drift or None
         Its held-out images against those of the other stations.
+    own_judges : bool
+        Whether its own threshold judges there, where somebody judges for it by name.
     """
 
     threshold: Threshold | None
@@ -57,6 +64,7 @@ class StationReport:
     drift: Drift | None
     own_calibration: bool
     apart: Drift | None
+    own_judges: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """For `metrics.json`; what there is not is absent."""
@@ -74,6 +82,7 @@ class StationReport:
             "false_alarms": self.false_alarms,
             "defective_images": self.defective_images,
             "detections": self.detections,
+            "judged_by": "own" if self.own_judges else "merged",
         }
         if self.drift is not None:
             entry["drift"] = self.drift.to_json()
@@ -139,6 +148,7 @@ def report_calibration(
     stations: Mapping[str, StationScores] | None = None,
     *,
     stale: bool = False,
+    fenced: bool = False,
 ) -> CalibrationReport:
     """Compare the tested parts of a category with its calibration.
 
@@ -152,6 +162,8 @@ def report_calibration(
         Their order changes nothing.
     stale : bool
         Whether the bank has grown since the held-out images were scored.
+    fenced : bool
+        Whether the stations' own thresholds leave out what lies beyond their own fences.
 
     Returns
     -------
@@ -164,7 +176,7 @@ def report_calibration(
         drift = compare_with_calibration(good, held_out, threshold.value, stale=stale)
     known = stations or {}
     return CalibrationReport(
-        drift, {name: _station(name, known, held_out, threshold) for name in known}
+        drift, {name: _station(name, known, held_out, threshold, fenced) for name in known}
     )
 
 
@@ -197,13 +209,17 @@ def _station(
     stations: Mapping[str, StationScores],
     held_out: Sequence[float],
     merged: Threshold,
+    fenced: bool,
 ) -> StationReport:
     own = stations[name]
     enough = len(own.held_out) >= FEWEST
-    reference = own.held_out if enough else held_out
+    reference: Sequence[float] = held_out
+    if enough:
+        reference = within_fence(own.held_out).kept.tolist() if fenced else own.held_out
     others = [score for other in stations if other != name for score in stations[other].held_out]
+    threshold = calibrate_threshold(own.held_out, merged.target_false_alarm_rate, fenced=fenced)
     return StationReport(
-        threshold=calibrate_threshold(own.held_out, merged.target_false_alarm_rate),
+        threshold=threshold,
         good_images=len(own.good),
         false_alarms=_above(own.good, merged),
         defective_images=len(own.defective),
@@ -211,6 +227,7 @@ def _station(
         drift=compare_with_calibration(own.good, reference, merged.value) if own.good else None,
         own_calibration=enough,
         apart=compare_with_calibration(own.held_out, others) if own.held_out and others else None,
+        own_judges=threshold is not None and own_judges(asdict(threshold), asdict(merged)),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Verdict = Literal["fit", "watch", "refit", "unknown"]
+Verdict = Literal["fit", "unclear", "watch", "refit", "unknown"]
 
 QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 FEWEST: Final = 5
@@ -22,6 +22,12 @@ STALE: Final = (
 """What there is to say of a calibration that is older than its bank."""
 _SURPRISE: Final = 0.01
 _ALARM: Final = 0.001
+_HINT: Final = 0.05
+"""More improbable than this is no fit, even if it is no surprise yet."""
+_POWER: Final = 0.8
+"""A rate could have been told if so large a share of such comparisons had been a surprise."""
+_TELLING: Final = 0.2
+"""Nobody is told `fit` where not even one false alarm in five good parts could have been told."""
 _STRONG_SHIFT: Final = 0.8
 """Probability that a new good part scores higher than a held-out one; 0.5 without a shift."""
 
@@ -32,7 +38,7 @@ class Drift:
 
     Attributes
     ----------
-    verdict : "fit", "watch", "refit" or "unknown"
+    verdict : "fit", "unclear", "watch", "refit" or "unknown"
     sentence : str
         The verdict in plain words, with its reason.
     images, calibration_images : int
@@ -48,6 +54,10 @@ class Drift:
     p_beyond, p_higher : float or None
         How probable so many beyond the threshold, and so much of a shift up or down (two-sided),
         would be if nothing had changed.
+    detectable_share : float or None
+        The lowest rate beyond the threshold that so few images could have told from what was
+        promised: in 80 of 100 such comparisons it is a surprise (below 1 %). None where the share
+        beyond is not judged.
     """
 
     verdict: Verdict
@@ -61,6 +71,7 @@ class Drift:
     higher: float | None = None
     p_beyond: float | None = None
     p_higher: float | None = None
+    detectable_share: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """All fields by name."""
@@ -95,9 +106,12 @@ def compare_with_calibration(
     Returns
     -------
     Drift
-        `fit`: no sign of a change. `watch`: a surprising one (below 1 %). `refit`: one that chance
-        hardly explains (below 0.1 %) and that matters: today's scores are higher in at least 80 %
-        of the comparisons, or at least twice as many as promised lie beyond the threshold.
+        `fit`: no sign of a change, and one that matters would have been seen: one false alarm in
+        five good parts, or twice what was promised if that is more. `unclear`: no surprise, but
+        so few images cannot tell, or what they show is below 5 %. `watch`: a surprising change
+        (below 1 %). `refit`: one that chance hardly explains (below 0.1 %) and that matters:
+        today's scores are higher in at least 80 % of the comparisons, or at least twice as many
+        as promised lie beyond the threshold.
         `unknown`: fewer than 5 scores on either side, or a stale calibration.
 
     Raises
@@ -142,6 +156,7 @@ def compare_with_calibration(
             beyond = int((today > threshold).sum())
             law = stats.betabinom(today.size, rank, held_out.size + 1 - rank)
             facts["p_beyond"] = float(law.sf(beyond - 1))
+            facts["detectable_share"] = _detectable(law, today.size)
     if threshold is not None and not all_good:
         compared, reference = today[today <= threshold], held_out[held_out <= threshold]
     if compared.size and reference.size:
@@ -190,14 +205,44 @@ def _judge(facts: dict[str, Any], all_good: bool) -> tuple[Verdict, str]:
         elif verdict == "fit":
             verdict = "watch"
     what = "good parts" if all_good else "parts within the threshold"
+    seen = facts.get("detectable_share")
+    if verdict == "fit" and p_beyond is not None and seen is not None:
+        promised = facts["promised_share"]
+        hint = min(p_beyond, p_higher) < _HINT
+        if hint or seen > max(_TELLING, 2 * promised):
+            verdict = "unclear"
+    limit = ""
+    if seen is not None:
+        limit = (
+            f"; with so few images a rate of false alarms below {seen:.0%} could not have been "
+            f"told from the {facts['promised_share']:.1%} promised"
+        )
     start = f"{verdict}: {facts['images']} images against {facts['calibration_images']}: "
     if verdict == "fit":
-        return verdict, f"{start}today's {what} lie as the calibration's did"
+        return verdict, f"{start}today's {what} lie as the calibration's did{limit}"
+    if verdict == "unclear":
+        return verdict, (
+            f"{start}{facts['share_beyond']:.1%} lie beyond the threshold, "
+            f"{facts['promised_share']:.1%} were promised, which may be chance or a change{limit}"
+        )
     advice = {
         "watch": "look at some of them, and at light, lens and position",
         "refit": "add today's good parts to the bank or train anew, then calibrate again",
     }[verdict]
     return verdict, f"{start}{'; '.join(reasons)}; {advice}"
+
+
+def _detectable(law: Any, images: int) -> float:
+    """Lowest rate at which 80 of 100 draws of so many images surprise who expects the law."""
+    from scipy import stats
+
+    counts = np.arange(images + 1)
+    surprising = counts[law.sf(counts - 1) < _SURPRISE]
+    if not surprising.size:
+        return 1.0
+    # At least c of m with probability 0.8: the 80 % quantile of Beta(c, m - c + 1).
+    least = int(surprising[0])
+    return float(stats.beta.ppf(_POWER, least, images - least + 1))
 
 
 def _sorted(scores: Sequence[float] | NDArray[np.floating], name: str) -> NDArray[np.float64]:

@@ -220,6 +220,8 @@ def _threshold_metrics(
         "held_out_images": threshold.held_out_images,
         "note": threshold.note,
     }
+    if threshold.promised_with_liar is not None:
+        entry["promised_with_liar"] = threshold.promised_with_liar
     above = result.image_scores > threshold.value
     for label, key, images in (
         (0, "false_alarm_rate_on_test", "good"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -25,6 +25,9 @@ from common.evaluation.kinds import LOGICAL, STRUCTURAL, anomaly_kind
 
 TRUE_NEGATIVE_RATES = (0.9, 0.95, 0.99)
 """Rates at which the true positive rate is reported."""
+
+_LOCALIZATION = ("localization.auc_spro", "localization.pixel_auc_roc")
+_IMAGE_COUNTS = ("images", "good_images", "defective_images")
 
 Method = Literal["exact", "merged counts"]
 
@@ -89,6 +92,38 @@ class EvaluationResult:
     kinds: dict[str, str]
     image_labels: NDArray[np.int8]
     image_scores: NDArray[np.float64]
+
+
+def without_pixels(result: EvaluationResult, why: str) -> EvaluationResult:
+    """Leave out all that counts pixels, where only the image scores are those that are meant.
+
+    Parameters
+    ----------
+    result : EvaluationResult
+    why : str
+        Told in the place of each figure.
+    """
+
+    def left(scope: ScopeResult) -> ScopeResult:
+        counts = {key: n for key, n in scope.counts.items() if key in _IMAGE_COUNTS}
+        told = {key: text for key, text in scope.not_computed.items() if "localization" not in key}
+        return replace(
+            scope,
+            auc_spro={},
+            pixel_auc_roc=None,
+            auc_error_bound={},
+            pixel_auc_roc_error_bound=None,
+            curve=None,
+            counts=counts,
+            not_computed=told | dict.fromkeys(_LOCALIZATION, why),
+        )
+
+    return replace(
+        result,
+        overall=left(result.overall),
+        per_defect_type={name: left(own) for name, own in result.per_defect_type.items()},
+        per_anomaly_kind={name: left(own) for name, own in result.per_anomaly_kind.items()},
+    )
 
 
 def evaluate_scopes(
@@ -171,8 +206,7 @@ def _scope_result(images: list[ImageRecord], levels: Levels, method: Method) -> 
             not_computed[f"classification.{key}"] = str(error)
     reason = _why_no_localization(levels, len(images), without_masks)
     if reason:
-        for key in ("auc_spro", "pixel_auc_roc"):
-            not_computed[f"localization.{key}"] = reason
+        not_computed |= dict.fromkeys(_LOCALIZATION, reason)
     exact = method == "exact"
     return ScopeResult(
         auc_spro={} if reason else auc_spro(levels),

@@ -56,9 +56,52 @@ def require(hook: Hook, instance: object = None) -> Any:
     try:
         return _resolve(hook, instance)
     except LookupError as error:
-        raise InputError(
-            f"{error}; tested with {_versions(hook)}: pip install {_requirement(hook)}"
-        ) from error
+        raise _to_install(hook, str(error)) from error
+
+
+def require_function(hook: Hook) -> Callable[..., Any]:
+    """Return a function that an entry names; a module of the same name is none.
+
+    Raises
+    ------
+    InputError
+        As `require`.
+    """
+    found = require(hook)
+    if not hasattr(found, "__globals__"):
+        raise _to_install(hook, f"{_installed(hook)} has no {hook.name} ({hook.use})")
+    function: Callable[..., Any] = found
+    return function
+
+
+def replace(hook: Hook, ours: Any, within: Callable[..., Any]) -> None:
+    """Put something of ours in the place of what an entry names, for one function of its library.
+
+    Parameters
+    ----------
+    hook : Hook
+    ours : Any
+    within : callable
+        A function of a module that uses it, by whatever name.
+
+    Raises
+    ------
+    InputError
+        As `require`, also if that module does not use it.
+    """
+    found = require(hook)
+    names = [name for name, value in within.__globals__.items() if value is found]
+    if not names:
+        found_out = f"{within.__module__} of {_installed(hook)} does not use {hook.name}"
+        raise _to_install(hook, f"{found_out} ({hook.use})")
+    for name in names:
+        within.__globals__[name] = ours
+
+
+def _to_install(hook: Hook, found_out: str) -> InputError:
+    return InputError(
+        f"{found_out}; tested with {_versions(hook)}: pip install {_requirement(hook)}"
+    )
 
 
 def _resolve(hook: Hook, instance: object = None) -> Any:

@@ -81,11 +81,19 @@ RETRIES: Final = _flower(
     "to ask a busy SuperLink again",
     "should_giveup",
 )
-_CONTROL_USE: Final = "to list, register and remove stations"
+ACTIVATE: Final = Hook(
+    "flwr",
+    "flwr.proto.fleet_pb2.ActivateNodeRequest",
+    "1.41.0",
+    "1.41.0",
+    "to ask whether the server knows a station's key",
+    "whether the server knows this station shows only when it starts",
+)
+_CONTROL_USE: Final = "to list, register and remove stations, and to stop runs"
 CONTROL_CLIENT: Final = _flower(
     "supercore.control.control_http_client.ControlHttpClient",
     _CONTROL_USE,
-    *("from_server_address", "ListNodes", "RegisterNode", "UnregisterNode"),
+    *("from_server_address", "ListNodes", "RegisterNode", "UnregisterNode", "ListRuns", "StopRun"),
 )
 CONTROL_VERSION: Final = _flower(
     "supercore.interceptors.http.runtime_version.RuntimeVersionHttpInterceptor", _CONTROL_USE
@@ -93,15 +101,42 @@ CONTROL_VERSION: Final = _flower(
 LIST_NODES: Final = _flower("proto.control_pb2.ListNodesRequest", _CONTROL_USE)
 REGISTER_NODE: Final = _flower("proto.control_pb2.RegisterNodeRequest", _CONTROL_USE)
 UNREGISTER_NODE: Final = _flower("proto.control_pb2.UnregisterNodeRequest", _CONTROL_USE)
+LIST_RUNS: Final = _flower("proto.control_pb2.ListRunsRequest", _CONTROL_USE)
+STOP_RUN: Final = _flower("proto.control_pb2.StopRunRequest", _CONTROL_USE)
 
-HTTP_PROTOCOL: Final = Hook(
-    "uvicorn",
-    "uvicorn.protocols.http.h11_impl.H11Protocol",
-    "0.49.0",
-    "0.49.0",
-    "the gateway's bounds on connections",
-    needs=("handle_events", "on_response_complete", "_should_upgrade"),
+PACK_APP: Final = _flower("cli.build.build_fab_from_files", "to know which app is installed here")
+_TRUST_USE: Final = "to take only apps that a station trusts"
+SUPERNODE: Final = _flower("supernode.cli.flower_supernode", _TRUST_USE)
+SUPERNODE_LOOP: Final = _flower("supernode.start_client_internal.start_client_internal", _TRUST_USE)
+SUPERNODE_CALLS: Final = _flower("supernode.start_client_internal._init_connection", _TRUST_USE)
+SUPERNODE_REFUSAL: Final = _flower(
+    "supernode.start_client_internal.FAB_VERIFICATION_ERROR", _TRUST_USE
 )
+_STRIP_USE: Final = "to take paths out of the errors that Flower tells the server"
+SUPERNODE_MESSAGE: Final = _flower(
+    "supernode.start_client_internal.Message", _STRIP_USE, "object_id", "deflate"
+)
+SUPERNODE_TREE: Final = _flower("supernode.start_client_internal.ObjectTree", _STRIP_USE)
+_SERVER_TRUST_USE: Final = "to run only apps that the server trusts"
+SUPEREXEC: Final = _flower("supercore.cli.flower_superexec", _SERVER_TRUST_USE)
+SUPEREXEC_LOOP: Final = _flower(
+    "supercore.superexec.run_superexec.run_superexec", _SERVER_TRUST_USE
+)
+SUPEREXEC_STARTS: Final = _flower(
+    "supercore.superexec.run_superexec.get_executor", _SERVER_TRUST_USE
+)
+LAUNCHED: Final = _flower(
+    "supercore.superexec.executor.LaunchResult", _SERVER_TRUST_USE, "accepted", "failed"
+)
+SERVERAPP: Final = _flower("superlink.cli.flwr_serverapp", _SERVER_TRUST_USE)
+SERVERAPP_RUN: Final = _flower("superlink.runtime.run_serverapp", _SERVER_TRUST_USE)
+UNPACK_APP: Final = _flower("cli.install.install_from_fab", _SERVER_TRUST_USE)
+TASK: Final = _flower("supercore.task_identity.TaskIdentity", _SERVER_TRUST_USE, "_run_id")
+
+_DATABASE_USE: Final = "to let calls wait for the SuperLink's database"
+SUPERLINK: Final = _flower("superlink.cli.flower_superlink", _DATABASE_USE)
+DATABASE_CHOICES: Final = _flower("supercore.constant.SQLITE_PRAGMAS", _DATABASE_USE)
+DATABASE_OPENED: Final = _flower("supercore.sql_mixin._set_sqlite_pragmas", _DATABASE_USE)
 
 _LOOP: Final = "a plain loop takes their place, slower"
 CODE_HELPERS: Final = _numba("cgutils", _LOOP, "alloca_once", "for_range_slice")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,16 +14,16 @@ import numpy as np
 from common.errors import InputError
 from common.evaluation.drift import STALE
 from common.inspection.new_images import NewImage, fresh_images, judge_new, refuse_suspicious
+from common.inspection.successor import parent_of, require_free, save_beside
 from common.patchcore import PatchCore
 from common.patchcore.distances import Distances
 from common.patchcore.local_bank import build_local_bank, covering_radius
-from common.patchcore.model_folder import recover_model, remove_model
+from common.patchcore.model_folder import recover_model
 from common.patchcore.model_store import SHARED, SavedModel
 from common.patchcore.network.feature_cache import UNLIMITED_BYTES, FeatureCache
 from common.patchcore.network.features import FeatureSource
 from common.patchcore.network.inputs import ImageInput, with_copies
 from common.patchcore.shares import Share
-from common.paths import beside
 from common.system.files import temporary_folder
 
 Progress = Callable[[int, int], None]
@@ -50,9 +49,7 @@ class Growth:
         The bank's own radius before (in a shared bank the category's, where one was named); what
         lies within it is not new.
     folder : Path or None
-        Where the model was written; None if nothing was new.
-    kept : Path or None
-        Where the old model is now, if it was replaced.
+        Where the new model was written; None if nothing was new.
     judged : tuple of NewImage
         Every image with what the model thought of it before.
     repeated : int
@@ -74,7 +71,6 @@ class Growth:
     reach_after: float
     radius: float | None
     folder: Path | None = None
-    kept: Path | None = None
     judged: tuple[NewImage, ...] = ()
     repeated: int = 0
     dry_run: bool = False
@@ -131,6 +127,7 @@ def add_images(
     *,
     category: str | None = None,
     out: Path | None = None,
+    write: Callable[[SavedModel], Path] | None = None,
     most_rows: int | None = None,
     progress: Progress | None = None,
     changes: dict[str, Any] | None = None,
@@ -148,7 +145,10 @@ def add_images(
     category : str, optional
         Which bank; may be left out if there is only one.
     out : Path, optional
-        Where to write the new model; by default it replaces the old one, which is kept beside it.
+        Where to write the new model; by default beside the old one, as `MODEL.1`. No model is ever
+        overwritten.
+    write : callable (model) -> Path, optional
+        Stores the new model in another way than in a folder, and returns where it is.
     most_rows : int, optional
         At most so many rows are added; by default a tenth of the bank's.
     progress : callable (images done, images), optional
@@ -167,7 +167,7 @@ def add_images(
     Raises
     ------
     InputError
-        If there is no such model or bank, an image cannot be read, `out` holds other files,
+        If there is no such model or bank, an image cannot be read, `out` holds anything,
         `changes` ask for another projection than the model's, or images score above the threshold:
         a defect that is added is normal from then on.
 
@@ -182,6 +182,8 @@ def add_images(
     """
     if most_rows is not None and most_rows < 1:
         raise InputError(f"--rows {most_rows}: expected at least 1")
+    if out is not None and not dry_run:
+        require_free(out)
     place = folder if dry_run else recover_model(folder)
     saved = SavedModel.load(place)
     model = PatchCore.load(place, **(changes or {}))
@@ -242,10 +244,14 @@ def add_images(
         banks={**saved.banks, name: np.concatenate([bank, new.rows])},
         shares=_grown_shares(saved, name, category, growth),
         stale=tuple(sorted({*saved.stale, *calibrated})),
-        provenance={**saved.provenance, "added": [*_added(saved), _record(growth)]},
+        provenance={
+            **saved.provenance,
+            **parent_of(place),
+            "added": [*_added(saved), _record(growth)],
+        },
     )
-    target, kept = _write(grown, place, out)
-    return replace(growth, folder=target, kept=kept, stale=calibrated)
+    target = write(grown) if write is not None else save_beside(grown, place, out)
+    return replace(growth, folder=target, stale=calibrated)
 
 
 def _distances(saved: SavedModel, model: PatchCore, changes: dict[str, Any]) -> Distances:
@@ -292,29 +298,3 @@ def _record(growth: Growth) -> dict[str, object]:
             for one in growth.judged
         ],
     }
-
-
-def _write(model: SavedModel, place: Path, out: Path | None) -> tuple[Path, Path | None]:
-    """Write beside or in place; at any moment there is a whole model in that place."""
-    if out is not None and out.expanduser().resolve() != place.expanduser().resolve():
-        model.save(out)
-        return out, None
-    place = place.expanduser().resolve()
-    kept = _free(place)
-    copy = beside(kept, ".partial")
-    try:
-        remove_model(copy)
-        shutil.copytree(place, copy)
-        copy.rename(kept)
-    finally:
-        remove_model(copy)
-    model.save(place)
-    return place, kept
-
-
-def _free(place: Path) -> Path:
-    """A name beside the model that is not taken: `model.before-1`, ..."""
-    number = 1
-    while (kept := beside(place, f".before-{number}")).exists():
-        number += 1
-    return kept

@@ -12,6 +12,7 @@ from typing import Any, Final
 from common.data.images import require_file
 from common.errors import InputError
 from common.paths import json_text
+from common.system.ending import shielded
 
 NAME: Final = "journal.jsonl"
 _FORMAT: Final = 1
@@ -79,8 +80,9 @@ class Journal:
 
     def add(self, entry: dict[str, Any]) -> None:
         """Write one judged image; it is on disk when this returns."""
-        self._append(entry)
-        self.entries.append(entry)
+        with shielded():  # on disk and not among the entries: an interrupted watch would forget it
+            self._append(entry)
+            self.entries.append(entry)
 
     def close(self) -> None:
         """Let go of the file and its lock."""

@@ -69,15 +69,15 @@ class GrowingResults:
 
     def __init__(self, out: Path, entries: Sequence[dict[str, Any]], interval: float = 1.0) -> None:
         self.out, self.interval = out, interval
-        self._json = [_json_entry(entry) for entry in entries]
-        self._csv = [_csv_lines([_row(entry)]) for entry in entries]
+        self._json = [json_entry(entry) for entry in entries]
+        self._csv = [_csv_lines([csv_row(entry)]) for entry in entries]
         self._due = -math.inf
         self._pending = True
 
     def add(self, entry: dict[str, Any]) -> None:
         """Take in one more entry."""
-        self._json.append(_json_entry(entry))
-        self._csv.append(_csv_lines([_row(entry)]))
+        self._json.append(json_entry(entry))
+        self._csv.append(_csv_lines([csv_row(entry)]))
         self._pending = True
 
     def write_when_due(self) -> None:
@@ -111,7 +111,7 @@ def write_results(entries: Sequence[dict[str, Any]], out: Path) -> None:
     GrowingResults(out, entries).write()
 
 
-def _json_entry(entry: dict[str, Any]) -> str:
+def json_entry(entry: dict[str, Any]) -> str:
     """One entry as it is indented within a list."""
     return textwrap.indent(json_text(entry), "  ")
 
@@ -125,7 +125,7 @@ def _csv_lines(rows: Sequence[dict[str, Any]], header: bool = False) -> str:
     return table.getvalue()
 
 
-def _row(entry: dict[str, Any]) -> dict[str, Any]:
+def csv_row(entry: dict[str, Any]) -> dict[str, Any]:
     """One line for spreadsheets: of the regions their number and the place of the worst."""
     regions = entry["regions"]
     row = {key: entry.get(key) for key in COLUMNS}

@@ -21,11 +21,12 @@ from common.inspection.journal import Journal, file_digest
 from common.inspection.results import GrowingResults
 from common.inspection.whole import is_whole
 from common.paths import path_text
+from common.system.ending import shielded
 
 _AT_ONCE: Final = 32
-_REST: Final = 9.0
+REST: Final = 9.0
 """A look that finds nothing is followed by a pause so many times as long,"""
-_LONGEST_REST: Final = 10.0
+LONGEST_REST: Final = 10.0
 """but of so many seconds at most."""
 _BATCHES: Final = 8
 
@@ -144,7 +145,7 @@ class Watcher:
                     on_result(result)
                     self.results.write_when_due()
                 now = time.monotonic()
-                looked = min(_LONGEST_REST, _REST * (now - began))
+                looked = min(LONGEST_REST, REST * (now - began))
                 self.results.write_when_due()
                 idle = self.options.idle
                 if worked or self._waits():
@@ -252,8 +253,9 @@ class Watcher:
         """Put a result on disk; of a file that was never opened nothing else is known."""
         entry = result.to_json()
         facts = dict(zip(("bytes", "changed_ns", "inode"), stamp, strict=True))
-        self.journal.add({**entry, "sha256": digest, **facts})
-        self.results.add(entry)
+        with shielded():  # in both: the files that an interrupted watch leaves hold all of it
+            self.journal.add({**entry, "sha256": digest, **facts})
+            self.results.add(entry)
 
     def _header(self) -> dict[str, Any]:
         model, rule = self.inspector.model, self.inspector.rule

@@ -21,6 +21,8 @@ Indices = NDArray[np.int64]
 Aggregation = Callable[..., Indices]
 
 _BLOCK_ROWS: Final = 16_384
+MOST_OF_SHARE: Final = 1.25
+"""No station has more rows of a bank than this many times its weighted share."""
 
 
 def federated_coreset(
@@ -33,15 +35,17 @@ def federated_coreset(
 ) -> Indices:
     """Weighted global coreset selection: farthest first over all that was sent.
 
-    The weights act through the budgets: a station sends a prefix of its own farthest-first order
-    in proportion to its weight, and the selection picks from these what covers them all.
+    A station sends a prefix of its own farthest-first order in proportion to its weight, and the
+    selection picks from these what covers them all. Once a station has `MOST_OF_SHARE` times its
+    share, the rest of its rows is out: farthest first prefers what lies far from everything, so
+    that garbage would otherwise fill all that its sender may send.
 
     Parameters
     ----------
     banks : sequence of arrays of shape (k_i, d), float16 or float32
         Patch features that each station sent, in the network's own scale, farthest first.
     weights : array of shape (stations,), float64
-        Share of each station. Not used here, see above.
+        Share of each station.
     size : int
         Rows wanted.
     distances : Distances
@@ -67,7 +71,8 @@ def federated_coreset(
     """
     candidates = _measured(banks, distances)
     rng = np.random.default_rng(distances.seed)
-    return select_coreset(candidates, min(size, len(candidates)), rng=rng).indices
+    first = select_coreset(candidates, min(size, len(candidates)), rng=rng).indices
+    return _within_quotas(first, candidates, banks, weights, size)
 
 
 def diversity_preserving(
@@ -81,14 +86,15 @@ def diversity_preserving(
     """Global coreset selection in which every station keeps a guaranteed minimum.
 
     The first ceil(min_share x size) rows of every station are taken (fewer where these alone
-    would overfill the bank); the rest is filled farthest first from what is left.
+    would overfill the bank); the rest is filled farthest first from what is left, of no station
+    beyond `MOST_OF_SHARE` times its share, unless it was guaranteed more.
 
     Parameters
     ----------
     banks : sequence of arrays of shape (k_i, d), float16 or float32
         Patch features that each station sent, in the network's own scale, farthest first.
     weights : array of shape (stations,), float64
-        Share of each station. Not used here: the budgets have seen to it.
+        Share of each station.
     size : int
         Rows wanted.
     distances : Distances
@@ -125,7 +131,8 @@ def diversity_preserving(
         return guaranteed
     candidates = _measured(banks, distances)
     more = select_coreset(candidates[left], room, centers=candidates[guaranteed])
-    return np.concatenate([guaranteed, left[more.indices]])
+    chosen = np.concatenate([guaranteed, left[more.indices]])
+    return _within_quotas(chosen, candidates, banks, weights, size, certain=len(guaranteed))
 
 
 def concatenate(
@@ -211,6 +218,56 @@ def apportion(total: int, shares: Sequence[float], limits: Sequence[int]) -> lis
         left -= sum(limits[i] for i in full)
         open_ = [i for i in open_ if i not in full]
     return given
+
+
+def _within_quotas(
+    chosen: Indices,
+    candidates: NDArray[np.float32],
+    banks: Sequence[Rows],
+    weights: NDArray[np.float64],
+    size: int,
+    certain: int = 0,
+) -> Indices:
+    """Go on without a station from where it would pass its quota, as often as one does.
+
+    Farthest first with a limit per station has the same rows as without one up to the first row
+    that is beyond a limit, so only what comes after that is selected anew.
+
+    Parameters
+    ----------
+    chosen : array of shape (m,), int64
+        Rows in order of choice, without limits.
+    candidates : array of shape (n, d)
+        All rows, measured.
+    banks, weights, size
+        As in `federated_coreset`.
+    certain : int
+        So many of the first rows stay whatever the quotas are.
+    """
+    lengths = [len(bank) for bank in banks]
+    owners = np.repeat(np.arange(len(banks)), lengths)
+    fair = apportion(size, weights.tolist(), lengths)
+    quotas = np.maximum(np.ceil(MOST_OF_SHARE * np.asarray(fair) - 1e-9).astype(np.int64), 1)
+    open_ = np.ones(len(candidates), dtype=bool)
+    while True:
+        own = owners[chosen]
+        # How many of the same owner stand up to each place, itself included.
+        before = np.zeros(len(chosen), dtype=np.int64)
+        for number in range(len(banks)):
+            mine = own == number
+            before[mine] = np.arange(1, int(mine.sum()) + 1)
+        beyond = np.flatnonzero((before > quotas[own]) & (np.arange(len(chosen)) >= certain))
+        if len(beyond) == 0:
+            return chosen
+        kept = chosen[: beyond[0]]
+        open_ &= owners != own[beyond[0]]
+        open_[kept] = False
+        left = np.flatnonzero(open_)
+        room = min(size - len(kept), len(left))
+        if room == 0:
+            return kept
+        more = select_coreset(candidates[left], room, centers=candidates[kept])
+        chosen = np.concatenate([kept, left[more.indices]])
 
 
 def _measured(banks: Sequence[Rows], distances: Distances) -> NDArray[np.float32]:

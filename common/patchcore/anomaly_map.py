@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from common.data.transforms import resized
 from common.patchcore.image_score import Evidence, find_image_score
 from common.patchcore.memory_bank import MemoryBank
+from common.patchcore.owned_bank import OwnedBank
+from common.patchcore.without_owner import scores_without
 
 SMOOTHING_SIGMA = 4.0
 """Gaussian sigma in pixels of the network's input (Roth et al., CVPR 2022, section 3.3)."""
@@ -25,6 +27,9 @@ class AnomalyScorer:
         The feature space's: at which scale the network saw the image.
     score : str
         Which number is the image score: a name that `find_image_score` knows.
+    owned : OwnedBank, optional
+        The very same rows with who brought them: then one search also says what is nearest without
+        any one owner, and `scores_without` what the image score would be.
 
     Examples
     --------
@@ -39,8 +44,15 @@ class AnomalyScorer:
     ((16, 24), 5.0)
     """
 
-    def __init__(self, bank: MemoryBank, image_size: int = 0, score: str = "max") -> None:
+    def __init__(
+        self,
+        bank: MemoryBank,
+        image_size: int = 0,
+        score: str = "max",
+        owned: OwnedBank | None = None,
+    ) -> None:
         self.bank, self.image_size, self._score = bank, image_size, find_image_score(score)
+        self.owned = owned
 
     def evidence(self, features: NDArray[np.floating], file_size: tuple[int, int]) -> Evidence:
         """Compare all patches of an image with the bank: one search, whatever the score.
@@ -59,7 +71,13 @@ class AnomalyScorer:
         """
         rows, columns, dim = features.shape
         queries = np.asarray(features, dtype=np.float32).reshape(-1, dim)
-        distances, nearest = self.bank.nearest(queries)
+        owners = without = None
+        if self.owned is None:
+            distances, nearest = self.bank.nearest(queries)
+        else:
+            two = self.owned.nearest_two(queries)
+            distances, nearest = two.distances, two.indices
+            owners, without = two.owners.reshape(rows, -1), two.without.reshape(rows, -1)
         grid = distances.reshape(rows, columns)
         return Evidence(
             render_map(np.asarray(grid, dtype=np.float32), file_size, self.image_size),
@@ -67,6 +85,8 @@ class AnomalyScorer:
             nearest.reshape(rows, columns),
             features,
             self.bank,
+            owners,
+            without,
         )
 
     def anomaly_map(
@@ -91,6 +111,24 @@ class AnomalyScorer:
         """Return the one number that an image is judged by."""
         return self._score(evidence)
 
+    def scores_without(self, evidence: Evidence, score: float) -> NDArray[np.float64] | None:
+        """Return the image score without each owner's rows, (owners,), float64.
+
+        None where the bank does not know who brought its rows, or one owner brought them all.
+        """
+        if self.owned is None or len(self.owned.owners) < 2:
+            return None
+        size = evidence.anomaly_map.shape
+        sigmas = _sigmas((size[0], size[1]), self.image_size)
+        return scores_without(evidence, score, self._score, len(self.owned.owners), sigmas)
+
+
+def _sigmas(file_size: tuple[int, int], image_size: int) -> tuple[float, float]:
+    """Of the smoothing, in pixels of the file."""
+    seen = resized(file_size, image_size)
+    tall, wide = (SMOOTHING_SIGMA * file / net for file, net in zip(file_size, seen, strict=True))
+    return tall, wide
+
 
 def render_map(
     patch_distances: NDArray[np.float32], file_size: tuple[int, int], image_size: int
@@ -114,6 +152,5 @@ def render_map(
     large = torch.nn.functional.interpolate(
         grid, size=file_size, mode="bilinear", align_corners=False
     )
-    seen = resized(file_size, image_size)
-    sigma = [SMOOTHING_SIGMA * file / net for file, net in zip(file_size, seen, strict=True)]
+    sigma = _sigmas(file_size, image_size)
     return ndimage.gaussian_filter(large[0, 0].numpy(), sigma, mode="reflect")

@@ -34,6 +34,9 @@ class Evidence:
         The patches themselves.
     bank : MemoryBank
         What they were compared with.
+    owners, without : arrays of shape (rows, columns), int64 and float64, optional
+        Whose the nearest row is, and the distance of the nearest row of anybody else, where the
+        bank knows who brought its rows.
     """
 
     anomaly_map: NDArray[np.float32]
@@ -41,6 +44,8 @@ class Evidence:
     nearest: NDArray[np.int64]
     features: NDArray[np.floating]
     bank: MemoryBank
+    owners: NDArray[np.int64] | None = None
+    without: NDArray[np.float64] | None = None
 
 
 ImageScore = Callable[[Evidence], float]

@@ -116,7 +116,7 @@ def build_local_bank(
 
     def build() -> LocalBank:
         reading = Estimate("training images read", progress)
-        projected, counts = _project_all(source, images, distances, dtype, reading)
+        projected, counts = project_all(source, images, distances, dtype, reading)
         device = source.extractor.device
         coreset = _select(projected, budget, distances, centers, stop_radius, device)
         del projected
@@ -154,15 +154,26 @@ def covering_radius(
     return worst
 
 
-def _project_all(
+def project_all(
     source: FeatureSource,
     images: Sequence[ImageInput],
     distances: Distances,
     dtype: DTypeLike,
-    progress: Progress | None,
+    progress: Progress | None = None,
 ) -> tuple[NDArray[np.float32], list[int]]:
     """Fill one array image by image: its size is known from the image headers and the grid.
 
+    Parameters are those of `build_local_bank`.
+
+    Returns
+    -------
+    patches : array of shape (n, p), float32
+        All images' patches in the space of the distances.
+    counts : list of int
+        How many of them each image has.
+
+    Notes
+    -----
     Rows that lie in a file of the cache are fetched when the last image has gone through the
     network: until then the array needs no memory for them.
     """

@@ -164,6 +164,30 @@ class SavedModel:
         known = {*self.thresholds, *self.calibration}
         return known if bank == SHARED else {name for name in known if bank_of(name) == bank}
 
+    def facts(self) -> dict[str, Any]:
+        """What `model.json` says, but for the digests of the two files."""
+        return {
+            "format": FORMAT,
+            "scope": self.scope,
+            "rows": {name: len(rows) for name, rows in self.banks.items()},
+            "feature_dim": next(iter(self.banks.values())).shape[1],
+            "fingerprint": self.space.fingerprint,
+            "feature_space": self.space.to_json(),
+            "image_score": self.image_score,
+            "augment": self.augment,
+            "categories": list(self.categories),
+            "thresholds": self.thresholds,
+            "calibration": self.calibration,
+            "stations": {name: asdict(own) for name, own in sorted(self.stations.items())},
+            "coreset_projection": None if self.selection is None else asdict(self.selection),
+            "radius": self.radius,
+            "radii": self.radii,
+            "shares": {name: asdict(own) for name, own in sorted(self.shares.items())},
+            "stale": list(self.stale),
+            "weights_source": self.weights_source,
+            "provenance": self.provenance,
+        }
+
     def save(self, folder: Path) -> None:
         """Write the model folder, whole or not at all; an existing one is replaced.
 
@@ -191,27 +215,7 @@ class SavedModel:
         # Not `save_file`: its file is nobody else's to read, whatever the umask says.
         rows = save({name: np.ascontiguousarray(rows) for name, rows in self.banks.items()})
         write_whole(building / ROWS, rows)
-        facts = {
-            "format": FORMAT,
-            "scope": self.scope,
-            "rows": {name: len(rows) for name, rows in self.banks.items()},
-            "feature_dim": next(iter(self.banks.values())).shape[1],
-            "fingerprint": self.space.fingerprint,
-            "feature_space": self.space.to_json(),
-            "image_score": self.image_score,
-            "augment": self.augment,
-            "categories": list(self.categories),
-            "thresholds": self.thresholds,
-            "calibration": self.calibration,
-            "stations": {name: asdict(own) for name, own in sorted(self.stations.items())},
-            "coreset_projection": None if self.selection is None else asdict(self.selection),
-            "radius": self.radius,
-            "radii": self.radii,
-            "shares": {name: asdict(own) for name, own in sorted(self.shares.items())},
-            "stale": list(self.stale),
-            "weights_source": self.weights_source,
-            "provenance": self.provenance,
-        }
+        facts = self.facts()
         facts["sha256"] = {ROWS: hashlib.sha256(rows).hexdigest(), FACTS: facts_digest(facts)}
         write_whole(building / FACTS, json_text(facts) + "\n")
         for name in (ROWS, FACTS):
@@ -245,25 +249,7 @@ class SavedModel:
                     f"{folder}: bank.safetensors holds the banks {sorted(banks)}, model.json "
                     f"names {sorted(shapes)}; the two files do not belong together"
                 )
-            calibration = read_scores(facts.get("calibration", {}))
-            model = cls(
-                banks=banks,
-                space=read_space(path, facts["feature_space"]),
-                image_score=str(facts["image_score"]),
-                augment=str(facts.get("augment", "none")),
-                categories=tuple(facts["categories"]),
-                thresholds=read_thresholds(facts["thresholds"], calibration),
-                calibration=calibration,
-                stations=_read_stations(facts.get("stations", {})),
-                selection=read_selection(facts.get("coreset_projection")),
-                radii=read_radii(facts, banks),
-                shares=read_shares(facts.get("shares", {}), len(banks.get(SHARED, ()))),
-                stale=tuple(map(str, facts.get("stale", ()))),
-                weights_source=str(facts["weights_source"]),
-                provenance=dict(facts["provenance"]),
-            )
-            if "stale" not in facts:
-                model = replace(model, stale=_grown_before(model))
+            model = cls.from_facts(facts, banks, path)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path}: not the facts of a model ({type(error).__name__}: {error}); copy the "
@@ -280,6 +266,38 @@ class SavedModel:
         require_whole(folder, facts)
         require_of_run(folder, facts)
         return model
+
+    @classmethod
+    def from_facts(
+        cls, facts: dict[str, Any], banks: dict[str, NDArray[Any]], path: Path = Path(FACTS)
+    ) -> SavedModel:
+        """Make a model of what `facts` says of it; `path` is named where it cannot be.
+
+        Raises
+        ------
+        ValueError, LookupError, TypeError, AttributeError
+            If these are not the facts of a model.
+        InputError
+            If nobody knows its feature space.
+        """
+        calibration = read_scores(facts.get("calibration", {}))
+        model = cls(
+            banks=banks,
+            space=read_space(path, facts["feature_space"]),
+            image_score=str(facts["image_score"]),
+            augment=str(facts.get("augment", "none")),
+            categories=tuple(facts["categories"]),
+            thresholds=read_thresholds(facts["thresholds"], calibration),
+            calibration=calibration,
+            stations=_read_stations(facts.get("stations", {})),
+            selection=read_selection(facts.get("coreset_projection")),
+            radii=read_radii(facts, banks),
+            shares=read_shares(facts.get("shares", {}), len(banks.get(SHARED, ()))),
+            stale=tuple(map(str, facts.get("stale", ()))),
+            weights_source=str(facts["weights_source"]),
+            provenance=dict(facts["provenance"]),
+        )
+        return model if "stale" in facts else replace(model, stale=_grown_before(model))
 
 
 def _grown_before(model: SavedModel) -> tuple[str, ...]:

@@ -95,3 +95,8 @@ def pooled(banks: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         whole[places[end : end + length]] = banks[name]
         end += length
     return whole
+
+
+def pooled_owners(owners: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """Put whose the rows are, (k_i,) each, in the order that `pooled` gives the rows."""
+    return pooled({name: own[:, None] for name, own in owners.items()})[:, 0]

@@ -1,1 +1,1 @@
-"""What server and station say to each other: messages, Flower's records, rows on the wire."""
+"""What server and station say to each other: messages, records, rows on the wire, seals."""

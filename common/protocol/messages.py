@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from numpy.typing import NDArray
 from pydantic import (
@@ -23,8 +23,15 @@ from pydantic import (
 
 from common.data.names import refusal
 from common.paths import path_text
+from common.protocol.station_names import STATION_PATTERN as STATION_PATTERN
 
-STATION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+PROTOCOL: Final = 6
+"""Version of what is said here; both sides must speak the same.
+
+1 was the first version's, in which one image that could not be judged ended a score; since 3 rows
+are those of a category, in a shared bank as well; since 4 letters are signed; since 6 a real
+station is sent the finished model, and of banks by category those that it has a use for.
+"""
 
 
 def bank_refusal(name: str) -> str | None:
@@ -41,6 +48,8 @@ def _named(why_not: Callable[[str], str | None]) -> AfterValidator:
     return AfterValidator(checked)
 
 
+APP_REFUSED: Final = 7
+"""Flower's error with which a station refuses a run's app: the one that it gives on purpose."""
 MAX_IMAGES: Final = 10**7
 """Images of one category at one station; also bounds the held-out scores that it may send."""
 MAX_SIDE: Final = 10**5
@@ -48,6 +57,9 @@ MAX_SIDE: Final = 10**5
 MAX_CATEGORIES: Final = 1000
 MAX_SIZES: Final = 10_000
 MAX_NOTICES: Final = 100
+MAX_MODEL_TEXT: Final = 24 * 2**20
+"""Characters of a model's facts as they are sent to one station; with what JSON adds to quote them
+they are still fewer than a message's facts may have."""
 SENTENCE_LENGTH: Final = 2000
 
 StationName = Annotated[str, StringConstraints(pattern=STATION_PATTERN)]
@@ -63,10 +75,13 @@ ImageKind = Annotated[str, StringConstraints(pattern="^(test|held-out)$")]
 Count = Annotated[int, Field(ge=0, le=10**12)]
 Images = Annotated[int, Field(ge=0, le=MAX_IMAGES)]
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
-# Features are float32; a thousand stations' sums of either stay finite.
-Distance = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]
+LARGEST_DISTANCE: Final = 1e30
+"""Features are float32; sums of so many such distances, and of their squares, stay finite."""
+Distance = Annotated[float, Field(ge=0, le=LARGEST_DISTANCE, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=1e8, allow_inf_nan=False)]
 Round = Annotated[int, Field(ge=1, le=1000)]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+RunId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}$")]
 Part = Annotated[int, Field(ge=0, le=10**6)]
 Parts = Annotated[int, Field(ge=1, le=10**6)]
 
@@ -119,14 +134,16 @@ class SpaceFacts(Facts):
     fingerprint: Sentence
 
 
+def _same_version(protocol: int) -> int:
+    if protocol != PROTOCOL:
+        raise ValueError(f"the server speaks version {protocol}, this station {PROTOCOL}")
+    return protocol
+
+
 class SurveyRequest(Facts):
-    """Asks who a station is; both sides must speak the same version of this protocol.
+    """Asks who a station is; both sides must speak the same version of this protocol."""
 
-    1 was the first version's, in which one image that could not be judged ended a score; since 3
-    rows are those of a category, in a shared bank as well.
-    """
-
-    protocol: Annotated[int, Field(ge=3, le=3)] = 3
+    protocol: Annotated[int, AfterValidator(_same_version)] = PROTOCOL
 
 
 class SurveyReply(Facts):
@@ -189,16 +206,33 @@ class BankFacts(Facts):
     radius: Distance
 
 
+class AuditFacts(Facts):
+    """What a station found of its good images of a category: numbers, and never a name.
+
+    Of `images` for the bank and `held_out` ones so many are suspicious; without `can_tell` there
+    were too few to say. With `audit-good=exclude` the bank is built without the suspicious.
+    """
+
+    images: Images
+    suspicious: Images
+    held_out: Images
+    suspicious_held_out: Images
+    can_tell: bool
+
+
 class BuildReply(Computed):
-    """Accompanies the rows of a part; `banks` describes the whole."""
+    """Accompanies the rows of a part; `banks` and `audits` describe the whole."""
 
     banks: Annotated[dict[BankName, BankFacts], Field(max_length=MAX_CATEGORIES)]
+    audits: Annotated[dict[CategoryName, AuditFacts], Field(max_length=MAX_CATEGORIES)] = {}
 
 
 class ScoreRequest(Facts):
     """Asks for the scores by the global bank after `round`.
 
-    The bank comes along, or has come before in `bank_parts` parts.
+    The bank comes along, or has come before in `bank_parts` parts. Whose each row is may come
+    along, by bank and as numbers that were drawn for this run: then the station also answers what
+    its scores would be without the rows of each.
     """
 
     round: Round
@@ -219,11 +253,13 @@ class Failure(Facts):
 class CategoryScores(Facts):
     """What came of one category: images scored and the held-out good parts' scores.
 
-    `failed` tells why the test images, the held-out ones or both were not judged.
+    `failed` tells why the test images, the held-out ones or both were not judged. Of the held-out
+    ones the station's audit suspects `suspicious_held_out`.
     """
 
     test: Images
     held_out_scores: Annotated[list[Distance], Field(max_length=MAX_IMAGES)]
+    suspicious_held_out: Images = 0
     failed: dict[ImageKind, Failure] = {}
 
 
@@ -246,6 +282,48 @@ class Received(Facts):
     part: Part
 
 
+class DeliveredRows(Facts):
+    """One bank of a finished model: how many rows, and their sha256 (`rows_digest`)."""
+
+    rows: Annotated[int, Field(ge=1, le=10**12)]
+    sha256: Digest
+
+
+class DeliverRequest(Facts):
+    """Brings the finished model of a run, all but its rows, to be stored, tested and activated.
+
+    The rows came before, in `score` or by `take_bank`: in `bank_parts` parts, after `round`. `text`
+    is `model_text` of what this station is to have, `sha256` its digest.
+    """
+
+    round: Round
+    bank_parts: Parts
+    run: RunId
+    text: Annotated[str, StringConstraints(max_length=MAX_MODEL_TEXT)]
+    sha256: Digest
+    banks: Annotated[dict[BankName, DeliveredRows], Field(max_length=MAX_CATEGORIES)]
+
+
+class DeliverReply(Facts):
+    """What became of a delivered model.
+
+    `state` is `needs-rows` where nothing was done for lack of them; `active`; `waiting` for
+    somebody who activates it; or `refused` by the station's acceptance test. `known`: this very
+    model was stored before. `sha256` and `banks` are the digests of what is on the station's disk,
+    read again; `model_sha256` is that of its `model.json`. `reason` says why, in one sentence.
+    """
+
+    station: StationName
+    state: Literal["needs-rows", "active", "waiting", "refused"]
+    known: bool = False
+    accepted: bool | None = None
+    reason: Sentence = ""
+    sha256: Digest | None = None
+    banks: Annotated[dict[BankName, Digest], Field(max_length=MAX_CATEGORIES)] = {}
+    model_sha256: Digest | None = None
+    seconds: Seconds = 0.0
+
+
 Rows = TypeVar("Rows", range, NDArray[Any])
 
 
@@ -254,7 +332,11 @@ def part_of_rows(rows: Rows, part: int, parts: int) -> Rows:
     return rows[len(rows) * part // parts : len(rows) * (part + 1) // parts]
 
 
-_PATH: Final = re.compile(r"(?<![\w./])~?(?:/[^\s/'\"<>:;,()|]+)+/?")
+_PATH: Final = re.compile(
+    # In quotes, as Python's own errors name a file, a path goes on over blanks and the like.
+    r"""(?<=(['"]))~?/[^\s/'"<>:;,()|](?:(?!\1).)*(?=\1)"""
+    r"""|(?<![\w./])~?(?:/[^\s/'"<>:;,()|]+)+/?"""
+)
 
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")

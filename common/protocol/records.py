@@ -16,6 +16,7 @@ from common.protocol.messages import Facts, Failure, as_sentence, explain
 
 FACTS, FAILURE, ARRAYS, DEADLINE = "facts", "failure", "arrays", "seconds-allowed"
 BANK, COUNTS = "bank", "counts"
+OWNER, WITHOUT = "owner", "without"
 _NUMPY_KINDS = "?iuf"
 _STYPE: Final = "numpy.ndarray"
 _NPY_MAGIC: Final = b"\x93NUMPY"
@@ -178,7 +179,7 @@ def content_bytes(message: Message) -> int:
         if isinstance(record, ArrayRecord):
             total += sum(len(array.data) for array in record.values())
         elif isinstance(record, ConfigRecord):
-            total += sum(len(value) for value in record.values() if isinstance(value, str))
+            total += sum(len(value) for value in record.values() if isinstance(value, str | bytes))
     return total
 
 
@@ -199,6 +200,26 @@ def select_prefix(prefix: str, arrays: Mapping[str, AnyArray]) -> dict[str, AnyA
     if strange := [name for name in arrays if not name.startswith(start)]:
         raise MalformedReplyError(f"arrays {_shown(strange)}, expected only {start}...")
     return {name[len(start) :]: array for name, array in arrays.items()}
+
+
+def split_prefixes(
+    arrays: Mapping[str, AnyArray], *prefixes: str
+) -> tuple[dict[str, AnyArray], ...]:
+    """Undo several `prefixed`, one after another.
+
+    Raises
+    ------
+    MalformedReplyError
+        If there is an array of another kind.
+    """
+    kinds: dict[str, dict[str, AnyArray]] = {prefix: {} for prefix in prefixes}
+    for name, array in arrays.items():
+        prefix, slash, rest = name.partition("/")
+        if not slash or prefix not in kinds:
+            expected = " or ".join(f"{prefix}/" for prefix in prefixes)
+            raise MalformedReplyError(f"array {_shown([name])}, expected only {expected}...")
+        kinds[prefix][rest] = array
+    return tuple(kinds.values())
 
 
 def _parse(record: ConfigRecord, kind: type[T]) -> T:

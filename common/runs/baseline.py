@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,7 @@ from common.errors import reason
 from common.evaluation import ExactEvaluation
 from common.evaluation.judge import conclude, judge, resolution_notices
 from common.patchcore import PatchCore
+from common.patchcore.audit.good_images import CategoryAudit
 from common.patchcore.model_store import SHARED, bank_of
 from common.runs.output import write_run
 from common.runs.record import RunRecord
@@ -90,6 +91,11 @@ def run_baseline(
     record.notices += [*dealt.notices, *image_remarks(index.samples)]
     result = BaselineResult(record)
     steps = Steps(record, index, on_progress)
+    try:
+        audits, samples = steps.audit(model, samples, held_out)
+    except Exception as error:  # what a step fails by, the next one will say of its own images
+        record.notices.append(f"the good images were not looked over: {reason(error)}")
+        audits = {}
     waiting = list(index.categories)
     if settings.bank_scope == "shared":
         try:
@@ -100,7 +106,7 @@ def run_baseline(
     for category in waiting:
         began = time.monotonic()
         try:
-            _run_category(category, model, steps, samples, held_out, result)
+            _run_category(category, model, steps, samples, held_out, result, audits)
         except Exception as error:
             model.drop_bank(bank_of(category))
             result.fail(category, [category], error)
@@ -124,6 +130,7 @@ def _run_category(
     samples: Sequence[Sample],
     held_out: Sequence[Sample],
     result: BaselineResult,
+    audits: Mapping[str, CategoryAudit],
 ) -> None:
     """Fit (in scope `category`) and evaluate."""
     record = steps.record
@@ -134,8 +141,17 @@ def _run_category(
         watch = steps.watcher(category, len(test))
         judged = judge(model, steps.index, category, test, held_out, ExactEvaluation, watch)
         rule = record.settings.target_false_alarm_rate
-        found = conclude(category, judged.evaluation, judged.held_out, rule)
+        suspected = len(audits[category].suspicious_held_out) if category in audits else 0
+        found = conclude(
+            category,
+            judged.evaluation,
+            judged.held_out,
+            rule,
+            fenced=record.settings.audit_good != "off",
+            suspected=suspected,
+        )
         record.keep(found, judged.faults)
+        steps.tell_farthest(found, judged.farthest())
         record.notices += resolution_notices({category: judged.defects}, model.space)
     failed = {}
     for fault in judged.faults.values():

@@ -122,7 +122,7 @@ def evaluate_model(
         found = choose_threshold(
             model.thresholds, model.calibration, model.stations, category, options.station
         )
-        threshold = Threshold(**found.facts) if found.facts else None
+        threshold = Threshold.from_facts(found.facts) if found.facts else None
         stale = category in model.stale
         if stale:
             record.notices.append(f"{category}: {STALE}")

@@ -47,7 +47,7 @@ def app_folder() -> Path:
 
 def longest_run(settings: Settings) -> float:
     """Seconds after which a run must have ended by its own deadlines."""
-    exchanges = 2 + 2 * settings.num_server_rounds
+    exchanges = 5 + 2 * settings.num_server_rounds  # the model's delivery may take three
     return exchanges * settings.round_timeout + EXTRA_SECONDS
 
 

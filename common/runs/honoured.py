@@ -20,6 +20,9 @@ FEDERATED_ONLY: Final = (
     "min-stations",
     "round-timeout",
     "max-station-share",
+    "on-suspicion",
+    "without",
+    "deliver",
     "feature-space",
     "evaluation",
 )
@@ -36,6 +39,7 @@ _DATA: Final = {"data-root": "give the data folder as DATA", "output-dir": "give
 _OF_A_PLANT: Final = {
     "data-root": "every station names its own images in its station file",
     "output-dir": "runs are written on the server; fetch one with `fedpatchcore result`",
+    "deliver": "`fedpatchcore plant deliver RUN_ID` sends an earlier run's model",
     **dict.fromkeys(
         ("partition", "num-stations", "dirichlet-alpha"),
         "in a plant the images lie where they were taken; only a simulation deals them out",
@@ -73,6 +77,13 @@ REFUSED: Final[dict[str, dict[str, str]]] = {
         output_dir="give it with --out",
         global_bank_size="say with --rows how many rows to add",
         local_coreset_ratio="say with --rows how many rows to add",
+        image_score="the model's threshold is for its own",
+    ),
+    "calibrate": _with_model(
+        [key for key in _JUDGING if key != "image-score"],
+        data_root="give the images, or their folder, with --from",
+        output_dir="the new model is written beside the old one",
+        target_false_alarm_rate="give it with --rate",
         image_score="the model's threshold is for its own",
     ),
     "evaluate --maps": {

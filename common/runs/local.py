@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -86,6 +87,7 @@ def run_local(
     scores: dict[str, dict[str, StationScores]] = {name: {} for name in index.categories}
     rows: dict[str, int] = {}
     defects: dict[str, list[DefectSize]] = {name: [] for name in index.categories}
+    farthest: dict[str, list[tuple[Sample, float, bool]]] = {name: [] for name in index.categories}
     for number, indices in sorted(partition.indices.items()):
         name, own = partition.names[number], [index.samples[i] for i in indices]
         model = PatchCore(settings, extractor=extractor, cache=cache)
@@ -94,6 +96,7 @@ def run_local(
             counts[category].merge(judged)
             scores[category][name] = found.scores[category]
             defects[category] += found.defects[category]
+            farthest[category] += found.farthest[category]
         for bank, values in model.banks.items():
             rows[name if bank == SHARED else f"{name}/{bank}"] = len(values)
     radius = max(one.radius or 0.0 for one in record.contributions)
@@ -104,7 +107,10 @@ def run_local(
         stations = scores[category]
         held = [score for own_scores in stations.values() for score in own_scores.held_out]
         rule = settings.target_false_alarm_rate
-        record.keep(conclude(category, merged, held, rule, stations=stations))
+        fenced = settings.audit_good != "off"
+        found_here = conclude(category, merged, held, rule, stations=stations, fenced=fenced)
+        record.keep(found_here)
+        steps.tell_farthest(found_here, farthest[category])
     record.notices += resolution_notices(defects, extractor.space)
     write_run(record, out)
     return record
@@ -119,12 +125,17 @@ def _fit_and_judge(
     test = [sample for sample in own if sample.split == "test"]
     train = [sample for sample in own if sample.split == "train"]
     samples, held_out = split_holdout(train, settings.calibration_fraction)
+    audits, samples = steps.audit(model, samples, held_out, name)
     shared = settings.bank_scope == "shared"
     for bank in [SHARED] if shared else sorted({bank_of(sample.category) for sample in samples}):
         steps.fit(model, bank, samples, name)
     with record.timed("score"):
         watch = steps.watcher(name, len(test))
         found = judge_station(model, steps.index, test, held_out, watch)
+    for category, scores in found.scores.items():
+        if category in audits:
+            suspected = len(audits[category].suspicious_held_out)
+            found.scores[category] = replace(scores, suspected=suspected)
     for category, faults in found.faults.items():
         record.unevaluated += left_out(f"{category} at {name}", faults)
     for category in found.without_bank:
@@ -152,6 +163,7 @@ def _fit_and_judge(
             radius=model.radius,
             seconds=time.monotonic() - began,
             categories=_holdings(samples, model.space, settings.augment),
+            audit={category: audit.counts() for category, audit in audits.items()},
         )
     )
     return found

@@ -20,6 +20,7 @@ from common.errors import RunError
 from common.system.ending import undone
 
 # Jupyter sets these for everything below it; coloured JSON is no JSON.
+END_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _FORCED_COLOR: Final = frozenset({"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS"})
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36

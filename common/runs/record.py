@@ -32,11 +32,11 @@ class StationFacts:
     `status` is `used`, `refused`, `failed` or `missing`, with the reason of the last three.
     `device` is what computed its features, see `FeatureExtractor.computed_by`. `joined_round` is
     the round before which the station was first surveyed, `images_extracted`
-    how many images' features it computed rather than read from its cache.
+    how many images' features it computed rather than read from its cache. `delivery` says what
+    became of the finished model there; None in a run that delivers none.
     """
 
     name: str
-    node_id: str | None = None
     status: str = "used"
     reason: str | None = None
     joined_round: int | None = None
@@ -45,6 +45,7 @@ class StationFacts:
     bytes_down: int = 0
     images_extracted: int = 0
     device: str | None = None
+    delivery: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,10 @@ class Contribution:
 
     `categories` holds the images and patches that its bank is built from; of its rows at most
     `budget` may be chosen, `rows_sent` left it, and `rows_chosen` are in the bank that judges:
-    without a federation its own. `radius` is the largest of its own banks.
+    without a federation its own. `radius` is the largest of its own banks. `images_counted` is how
+    many of its images its weight goes by: its word may have been cut. `audit` holds what it says
+    of its good images, by category (`CategoryAudit.counts`), and how many of its held-out ones
+    scored beyond the fence (`beyond_fence`).
     """
 
     name: str
@@ -64,13 +68,18 @@ class Contribution:
     radius: float | None
     seconds: float
     categories: dict[str, dict[str, int]]
+    images_counted: float | None = None
+    verdict: str | None = None
+    verdict_sentence: str | None = None
+    audit: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """With the sums over the categories."""
         sums = {
             key: sum(own[key] for own in self.categories.values()) for key in ("images", "patches")
         }
-        return {**asdict(self), **sums}
+        counted = sums["images"] if self.images_counted is None else self.images_counted
+        return {**asdict(self), **sums, "images_counted": round(counted, 3)}
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,10 @@ class RunRecord:
         What was run.
     started : datetime
     status, error
-        `completed`, or `failed` and why.
+        `completed`, or `failed`, `stopped`, and why; `running` of one that has not ended.
+    progress : dict or None
+        At which step a plant's run is, or was when it ended early, since when, and where each
+        station is; None for a completed run, and for runs that tell nothing meanwhile.
     flower_run_id : str or None
     seconds : dict of step to float
     synthetic : bool or None
@@ -127,6 +139,10 @@ class RunRecord:
     notices : list of str
     unevaluated : list of str
         What could not be judged, where and why; the banks are whole all the same.
+    influence : dict or None
+        What each station's rows and words change, and its verdict; None where that is not known.
+    audits : dict of place to dict of category to counts
+        What was found of the good images, see `CategoryAudit.counts`; "" is a run in one place.
     """
 
     settings: Settings
@@ -152,6 +168,9 @@ class RunRecord:
     hide_paths: bool = False
     notices: list[str] = field(default_factory=list)
     unevaluated: list[str] = field(default_factory=list)
+    progress: dict[str, Any] | None = None
+    influence: dict[str, Any] | None = None
+    audits: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -175,6 +194,9 @@ class RunRecord:
         if found.category not in self.categories:
             self.categories.append(found.category)
         self.evaluated.append(found)
+        for line in self.contributions:
+            if count := found.beyond_fence.get(line.name, 0):
+                line.audit.setdefault(found.category, {})["beyond_fence"] = count
         self.notices += found.remarks({*(faults or ()), *known})
         self.unevaluated += left_out(found.category, faults or {})
 
@@ -217,6 +239,7 @@ class RunRecord:
         """Content of `run.json`."""
         finished = datetime.now(UTC)
         total = (finished - self.started).total_seconds()
+        ongoing = self.status == "running"
         return {
             "format": FORMAT,
             "status": self.status,
@@ -224,7 +247,8 @@ class RunRecord:
             "method": self.method,
             "flower_run_id": self.flower_run_id,
             "started": self.started.isoformat(timespec="seconds"),
-            "finished": finished.isoformat(timespec="seconds"),
+            "finished": None if ongoing else finished.isoformat(timespec="seconds"),
+            "progress": None if self.status == "completed" else self.progress,
             "seconds": {**self.seconds, "total": total},
             "settings": self._shown_settings(),
             "versions": _versions(),
@@ -237,11 +261,33 @@ class RunRecord:
             "stations": [asdict(station) for station in self.stations],
             "summary": self.summary,
             "unevaluated": self.unevaluated,
+            "influence": self.influence,
             "bytes": {
                 "up": sum(station.bytes_up for station in self.stations),
                 "down": sum(station.bytes_down for station in self.stations),
             },
+            "audit": self._audit(),
             "notices": self.notices,
+        }
+
+    def _audit(self) -> dict[str, Any]:
+        """Block `audit`: good images that may be none, by category and by station."""
+        stations: dict[str, dict[str, dict[str, Any]]] = {
+            name: {category: dict(counts) for category, counts in own.items()}
+            for name, own in self.audits.items()
+        }
+        for found in self.evaluated:
+            for name, count in found.beyond_fence.items():
+                stations.setdefault(name, {}).setdefault(found.category, {})["beyond_fence"] = count
+        return {
+            "audit_good": self.settings.audit_good,
+            "suspicious_held_out": {
+                found.category: found.threshold.suspicious_held_out
+                for found in self.evaluated
+                if found.threshold is not None
+            },
+            "categories": stations.pop("", {}),
+            "stations": stations,
         }
 
     def _shown_settings(self) -> dict[str, Any]:
@@ -256,7 +302,7 @@ class RunRecord:
 def threshold_facts(thresholds: Mapping[str, Threshold | None]) -> dict[str, dict[str, Any]]:
     """Thresholds as `model.json` keeps them; categories without one are absent."""
     return {
-        category: asdict(threshold)
+        category: {key: value for key, value in asdict(threshold).items() if value is not None}
         for category, threshold in thresholds.items()
         if threshold is not None
     }

@@ -9,8 +9,15 @@ from typing import Final
 
 from common.data.layout import DataIndex, Sample
 from common.errors import InputError
-from common.evaluation.judge import Watcher
+from common.evaluation.judge import CategoryResult, Watcher
 from common.patchcore import PatchCore, Prediction
+from common.patchcore.audit.good_images import (
+    CategoryAudit,
+    audit_samples,
+    audit_sentences,
+    names_below,
+    without_suspicious,
+)
 from common.patchcore.model_store import SHARED, bank_of, category_of
 from common.patchcore.network.feature_cache import FeatureCache
 from common.paths import cache_folder
@@ -34,6 +41,41 @@ class Steps:
     record: RunRecord
     index: DataIndex
     on_progress: Listener | None = None
+
+    def audit(
+        self,
+        model: PatchCore,
+        bank: Sequence[Sample],
+        held_out: Sequence[Sample],
+        place: str = "",
+    ) -> tuple[dict[str, CategoryAudit], list[Sample]]:
+        """Look the good images of one place over; return what was found, and the bank's images.
+
+        A run in this process tells the names, too: its reader has the files.
+        """
+        with self.record.timed("audit"):
+            audits = audit_samples(model.source, bank, held_out, self.record.settings)
+        counts = {category: audit.counts() for category, audit in audits.items()}
+        self.record.audits[place] = counts
+        where = f"{place}, " if place else ""
+        for sentence, audit in zip(
+            audit_sentences(counts, self.record.settings.audit_good),
+            [one for _, one in sorted(audits.items()) if one.suspicious or one.suspicious_held_out],
+            strict=True,
+        ):
+            names = names_below(self.index.root, [*audit.suspicious, *audit.suspicious_held_out])
+            self.record.notices.append(f"{where}{sentence}: {', '.join(names)}")
+        return audits, without_suspicious(bank, audits, self.record.settings)
+
+    def tell_farthest(
+        self, found: CategoryResult, farthest: Sequence[tuple[Sample, float, bool]]
+    ) -> None:
+        """Name the held-out images beyond the fence of their category."""
+        fence = None if found.threshold is None else found.threshold.fence
+        beyond = [one for one, score, _ in farthest if fence is not None and score > fence]
+        if beyond:
+            names = ", ".join(names_below(self.index.root, beyond))
+            self.record.notices.append(f"{found.category}: beyond the fence lie {names}")
 
     def fit(self, model: PatchCore, bank: str, samples: Sequence[Sample], place: str) -> None:
         """Build one bank, named after its category or `shared`, of its own among the samples."""

@@ -96,6 +96,8 @@ def test_a_feature_cache_on_a_full_disk_keeps_less_and_loses_nothing(
     assert list(small_disk.rglob("*.partial")) == []
 
 
+HELPERS = str(Path(__file__).parents[1] / "helpers")
+
 SCRIPT = """
 import json, resource, sys
 from flwr.app import Context, Message, RecordDict
@@ -105,21 +107,24 @@ from client_app.app import app
 from common.config import Settings
 from common.protocol.messages import BuildRequest
 from common.protocol.records import to_request
-data, cache = sys.argv[1:]
+data, cache, helpers = sys.argv[1:]
+sys.path.insert(0, helpers)
+from letter_cases import plant_keys
+keys = plant_keys()
 settings = Settings(backbone="resnet18", weights="random", num_workers=1, device="cpu")
-node = {"station": "press", "data-root": data, "cache-dir": cache}
+node = {"station": "press", "data-root": data, "cache-dir": cache, **keys.node_config("press")}
 context = Context(1, 3, node, RecordDict(), settings.to_run_config())
 facts = BuildRequest(round=1, budgets={"shared": 200}, part=0, parts=1, bank_parts=0)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 message = Message(to_request(facts, 600.0), dst_node_id=3, message_type="train")
-print(app(message, context).content["failure"]["json"])
+print(keys.ask(app, message, context).content["failure"]["json"])
 """
 
 
 def test_a_whole_station_without_space_tells_the_server_so(tiny_data: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tiny_data), str(cache)],
+        [sys.executable, "-c", SCRIPT, str(tiny_data), str(cache), HELPERS],
         capture_output=True,
         text=True,
         timeout=120,

@@ -12,6 +12,8 @@ import torch
 
 from common.patchcore.network.weights import expected_shapes, random_state
 
+HELPERS = str(Path(__file__).parents[1] / "helpers")
+
 SCRIPT = r'''
 """Ask a real station all kinds of hostile things, and watch every file that Python touches."""
 import json, os, sys
@@ -36,8 +38,11 @@ from common.protocol.messages import SurveyReply, SurveyRequest
 from common.protocol.records import FACTS, pack, read_facts, to_arrays, to_request
 
 TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
-data, cache, MARK = sys.argv[1:]
-node = {"station": "press", "data-root": data, "cache-dir": cache}
+data, cache, MARK, helpers = sys.argv[1:]
+sys.path.insert(0, helpers)
+from letter_cases import plant_keys
+keys = plant_keys()
+node = {"station": "press", "data-root": data, "cache-dir": cache, **keys.node_config("press")}
 good = Settings(backbone="resnet18", weights="random", num_workers=1, device="cpu",
                 coreset_projection=16).to_run_config()
 PATHS = [f"/tmp/{MARK}", f"../../{MARK}", f"~/{MARK}", f"file:///{MARK}", f"{MARK}\x00.pth",
@@ -47,7 +52,8 @@ told = {}
 
 def send(kind, content, config):
     context = Context(77, 3, dict(node), RecordDict(), config)
-    return app(Message(content, dst_node_id=3, message_type=kind), context).content
+    # The server itself is hostile: what it asks is signed.
+    return keys.ask(app, Message(content, dst_node_id=3, message_type=kind), context).content
 
 def outcome(content):
     failure = content.get("failure")
@@ -114,7 +120,7 @@ def test_hostile_values_in_every_field_touch_no_file(tiny_data: Path, tmp_path: 
     published.parent.mkdir(parents=True)
     torch.save(random_state(expected_shapes("resnet18", ("layer2", "layer3")), 5), published)
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tiny_data), str(cache), mark],
+        [sys.executable, "-c", SCRIPT, str(tiny_data), str(cache), mark, HELPERS],
         capture_output=True,
         text=True,
         timeout=300,
@@ -138,5 +144,5 @@ def test_hostile_values_in_every_field_touch_no_file(tiny_data: Path, tmp_path: 
         elif not what.startswith("run config") and " with " not in what:
             assert codes == ["unusable-request"], what
     # Beside its caches nothing was written, not even by another name.
-    assert {path.name for path in cache.iterdir()} == {"features", "runs"}
+    assert {path.name for path in cache.iterdir()} == {"features", "letters", "rows", "runs"}
     assert [path for path in tmp_path.rglob("*") if mark in path.name] == []

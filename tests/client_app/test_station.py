@@ -41,7 +41,7 @@ def test_a_real_station_without_a_data_root_is_an_error_not_the_synthetic_set(
 
 
 def test_a_node_that_says_nothing_is_told_what_to_say() -> None:
-    with pytest.raises(InputError, match="--node-config 'station=") as error:
+    with pytest.raises(InputError, match="`fedpatchcore plant station`, which gives") as error:
         open_station({}, run_config())
     assert "partition-id" in str(error.value)
 

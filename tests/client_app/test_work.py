@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Context, Message, RecordDict
+from letter_cases import plant_keys, with_keys
 
 from client_app.app import app
+from client_app.run_folder import RunFolder
 from common.config import Settings
 from common.data.holdout import split_holdout
 from common.data.images import read_size
@@ -77,10 +79,13 @@ class Asked:
                 **changes,
             }
         )
-        self.context = Context(next(_runs), 3, node, RecordDict(), settings.to_run_config())
+        self.context = Context(
+            next(_runs), 3, with_keys(node), RecordDict(), settings.to_run_config()
+        )
 
     def send(self, kind: str, content: RecordDict) -> RecordDict:
-        return app(Message(content, dst_node_id=3, message_type=kind), self.context).content
+        message = Message(content, dst_node_id=3, message_type=kind)
+        return plant_keys().ask(app, message, self.context).content
 
     def ask(
         self, kind: str, facts: Facts, answer: type[Facts], rows: dict[str, Any] | None = None
@@ -188,7 +193,7 @@ def test_the_second_round_sends_only_what_the_bank_does_not_cover(parts: Path) -
 
 def test_a_missing_part_of_the_bank_is_said(parts: Path) -> None:
     asked = Asked({"partition-id": 0, "num-partitions": 1}, data_root=str(parts), partition="iid")
-    with pytest.raises(StationFailure, match="0 of 2 parts of the global bank are on this disk"):
+    with pytest.raises(StationFailure, match="not all of 2 parts of the global bank"):
         asked.build(round=2, bank_parts=2)
 
 
@@ -248,12 +253,15 @@ def test_a_bank_that_came_in_parts_judges_as_one_that_came_along(parts: Path) ->
         np.testing.assert_array_equal(same[name], array)
 
 
-def test_a_station_leaves_nothing_of_a_run_behind(parts: Path, tmp_path: Path) -> None:
+def test_a_station_keeps_the_banks_alone_until_its_next_run(parts: Path, tmp_path: Path) -> None:
     asked = Asked({**real(parts), "cache-dir": str(tmp_path / "own")})
     _, rows = asked.build()
     assert list((tmp_path / "own" / "runs").iterdir())
     score(asked, rows)
-    assert list((tmp_path / "own" / "runs").iterdir()) == []
+    (kept,) = (tmp_path / "own" / "runs").iterdir()
+    assert {path.name for path in kept.iterdir()} == {"bank-1-0.npz", "ended", "lock"}
+    RunFolder(tmp_path / "own", "press", 7).forget_ended()
+    assert [path.name for path in kept.parent.iterdir()] == ["7-press"]
 
 
 def test_without_scoring_test_images_only_held_out_ones_are_judged(parts: Path) -> None:

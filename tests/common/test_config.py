@@ -117,6 +117,7 @@ def test_values_are_brought_to_the_kind_of_their_default(key: str, given: Any, w
         ("min-stations", -1),
         ("round-timeout", 0),
         ("max-station-share", 0.0),
+        ("on-suspicion", "ignore"),
         ("evaluation", "client"),
         ("image-score", "mean"),
         ("image-score", "101"),

@@ -13,6 +13,7 @@ from typing import Any
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
+from letter_cases import plant_keys, with_keys
 
 from client_app.app import app as client_app
 from common.config import Settings
@@ -39,6 +40,7 @@ class LocalGrid(Grid):
     """Hands every message to the ClientApp at once, and the replies back in reversed order.
 
     A node that is not online gets no message; `members` are names and keys as Flower knows them.
+    Where the ServerApp takes this for a simulation, the grid signs what real stations are asked.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class LocalGrid(Grid):
         self.kinds: list[str] = []
         self._replies: dict[str, Message] = {}
         self._contexts = {
-            node: Context(run_id, node, dict(config), RecordDict(), dict(run_config))
+            node: Context(run_id, node, with_keys(config), RecordDict(), dict(run_config))
             for node, config in nodes.items()
         }
 
@@ -97,7 +99,8 @@ class LocalGrid(Grid):
             # A station may take its request apart; `tamper` wants to see it whole.
             request = Message(content=copy.copy(message.content), metadata=message.metadata)
             try:
-                reply = self.tamper(node, message, client_app(request, self._contexts[node]))
+                answer = plant_keys().ask(client_app, request, self._contexts[node])
+                reply = self.tamper(node, message, answer)
             except Exception as error:
                 reason = f"{type(error)}:<'{error}'>"
                 reply = Message(Error(code=2, reason=reason), reply_to=message)
@@ -197,6 +200,11 @@ def run_local(
     run_id = next(_run_ids)
     config = settings.to_run_config()
     nodes = simulated_nodes(settings.num_stations) if nodes is None else nodes
+    models = (Path(settings.output_dir) if folder is None else folder).parent / "models"
+    nodes = {
+        node: {"models-dir": str(models / str(one["station"])), **one} if "station" in one else one
+        for node, one in nodes.items()
+    }
     grid = LocalGrid(nodes, config, run_id, tamper, reverse, online, members)
     error: Exception | None = None
     try:

@@ -131,7 +131,6 @@ def made_up_info(method: str, **changes: Any) -> dict[str, Any]:
         "stations": [
             {
                 "name": name,
-                "node_id": 100 + index,
                 "status": "used",
                 "reason": None,
                 "host": "factory-pc",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import json
 import os
 import re
 import signal
@@ -14,9 +15,11 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
+from gateway_cases import need_nginx
 from local_grid import Finished
 from processes import MARK, end, free_port, marked, started, wait_for
 
@@ -127,23 +130,29 @@ class SecurePlant:
 
     def start_server(self) -> None:
         """SuperLink, executor and gateway, in an order in which none finds the one before it."""
+        self.start_executor()
+        self.start_gateway()
+        self.start_superlink()
+        wait_for("the SuperLink", lambda: "startup complete" in self.log("superlink"), 120)
+
+    def start_executor(self, *words: str) -> None:
+        """The executor, with further options."""
         runs = ("--runs", str(self.folder / "runs"))
-        # Started again as its unit does: an executor ends at the first 500 that a busy SuperLink
-        # answers ("database is locked").
-        again = ("sh", "-c", 'while :; do "$0" "$@"; sleep 1; done')
-        executor = (str(TOOLS / "fedpatchcore"), "plant", "executor", *self.access, *runs)
-        self.start("executor", *again, *executor)
+        self.fedpatchcore("executor", "plant", "executor", *self.access, *runs, *words)
+
+    def start_gateway(self) -> None:
         keys = ("--keys", str(self.folder / "keys" / "gateway"), "--superlink", self.superlink)
         here = ("--host", "127.0.0.1", "--port", str(self.gateway_port))
         self.fedpatchcore("gateway", "plant", "gateway", *keys, *here)
-        self.start_superlink()
-        wait_for("the SuperLink", lambda: "startup complete" in self.log("superlink"), 120)
 
     def cache(self, station: str) -> Path:
         return self.folder / "caches" / station
 
     def write_station_file(self, station: str, /, **changes: str) -> Path:
-        """A station's settings; `changes` of `station`, `ca`, `key` and `cache` make them wrong."""
+        """A station's settings; `changes` of `station`, `cache` and its files make them wrong.
+
+        `trusted` is the text of its `trusted-app`.
+        """
         own = self.folder / "keys" / "stations" / station
         path = self.folder / f"{changes.get('cache', station)}.toml"
         path.write_text(
@@ -151,10 +160,13 @@ class SecurePlant:
             f'data-root = "{self.folder / "images" / station}"\n'
             f'cache-dir = "{self.cache(changes.get("cache", station))}"\n'
             f'weights = "{self.weights}"\n'
+            f"trusted-app = {changes.get('trusted', json.dumps('installed'))}\n"
             "[server]\n"
             f'address = "{self.gateway}"\n'
             f'ca = "{changes.get("ca", own / "ca.crt")}"\n'
             f'key = "{changes.get("key", own / "station.key")}"\n'
+            f'certificate = "{changes.get("certificate", own / "station.pem")}"\n'
+            f'app-key = "{changes.get("app_key", own / "app.pub")}"\n'
         )
         return path
 
@@ -189,9 +201,10 @@ class SecurePlant:
             for run, asked in itertools.pairwise(lines)
         )
 
-    def submit(self, *changes: str) -> Submitted:
+    def submit(self, *changes: str, resume: str = "") -> Submitted:
         """Start `plant run` and return when the SuperLink has taken the run."""
         words = [f"--set={key}={value}" for key, value in SMALL.items()]
+        words = [f"--resume={resume}"] if resume else words
         words += [f"--set={change}" for change in changes]
         name = f"run-{uuid.uuid4().hex[:6]}"
         runs = ("--runs", str(self.folder / "runs"))
@@ -214,6 +227,14 @@ class SecurePlant:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         end(process, signal.SIGKILL)
+
+    def record(self, run_id: str) -> dict[str, Any]:
+        """A run's `run.json` as it is by now; empty before its first second."""
+        path = self.folder / "runs" / run_id / "run.json"
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def ended(self, run_id: str) -> bool:
+        return self.record(run_id).get("status", "running") != "running"
 
     def stop(self, name: str) -> None:
         end(self.running.pop(name))
@@ -254,6 +275,7 @@ def _family(pid: int) -> list[int]:
 @contextlib.contextmanager
 def secure_plant(folder: Path, tiny_data: Path) -> Iterator[SecurePlant]:
     """Keys, server, gateway and three stations that are served; all ended at last."""
+    need_nginx()
     mark = uuid.uuid4().hex
     environment = {
         **{name: value for name, value in os.environ.items() if name != "FEDPATCHCORE_RUNS"},

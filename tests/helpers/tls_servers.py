@@ -10,15 +10,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from tunnel import Tunnel
+
 from common.plant.keys.certificates import (
     certificate_pem,
-    make_authority,
-    make_server_certificate,
     new_private_key,
     private_pem,
     read_certificate,
     read_private_key,
 )
+from common.plant.keys.signing import make_authority, make_server_certificate
 
 Talk = Callable[[socket.socket], None]
 
@@ -56,10 +57,16 @@ def tcp_server(talk: Talk) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def tls_server(certificate: Path, talk: Talk) -> Iterator[int]:
-    """The same over TLS, with a certificate and the key beside it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+def tls_server(certificate: Path, talk: Talk, stations: Path | None = None) -> Iterator[int]:
+    """The same over TLS, with a certificate and the key beside it.
+
+    With `stations`, a plant's key folder, only a client with a station's certificate gets in.
+    """
+    context = server_context(certificate)
+    if stations is not None:
+        for name in ("ca.crt", "stations-ca.crt"):
+            context.load_verify_locations(stations / name)
+        context.verify_mode = ssl.CERT_REQUIRED
 
     def shake_hands(plain: socket.socket) -> None:
         with context.wrap_socket(plain, server_side=True) as tls:
@@ -67,6 +74,30 @@ def tls_server(certificate: Path, talk: Talk) -> Iterator[int]:
 
     with tcp_server(shake_hands) as port:
         yield port
+
+
+def gateway_server(
+    keys: Path | None, talk: Talk, certificate: Path | None = None
+) -> contextlib.AbstractContextManager[int]:
+    """In a gateway's place: a station's TLS around another one, in which `talk` is spoken.
+
+    Without `keys` it lets everybody in.
+    """
+    if certificate is None:
+        assert keys is not None
+        certificate = keys / "gateway" / "gateway.crt"
+    inner = server_context(certificate)
+
+    def within(tls: socket.socket) -> None:
+        talk(Tunnel(tls, inner))  # type: ignore[arg-type]
+
+    return tls_server(certificate, within, keys)
+
+
+def server_context(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    return context
 
 
 def certificate_file(

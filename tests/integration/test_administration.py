@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import shutil
 import uuid
@@ -13,9 +14,15 @@ from processes import MARK, free_port, marked, started, wait_for
 
 from common.cli.main import run as run_command
 from common.errors import InputError, RunError
+from common.plant.keys.certificates import new_private_key
 from common.plant.keys.making import Wanted, make_keys
+from common.plant.keys.station_keys import private_openssh, read_station_key
+from common.plant.preflight.connection import Line, resolve, trusting
+from common.plant.preflight.findings import Preflight
+from common.plant.preflight.registration import check_registration
 from common.plant.server import daemons
 from common.plant.server.administration import Plant, register, runs, stations
+from common.plant.station.station_file import read_station_file
 
 pytestmark = pytest.mark.flower
 
@@ -136,3 +143,50 @@ def test_settings_are_looked_at_before_anything_is_sent(
     assert run_command(["plant", "status", *where, "first"]) == 2
     assert "expected digits" in capsys.readouterr().err
     assert os.environ["no_proxy"] == ""
+
+
+def preflight_of(
+    plant: Plant, name: str, key: Path | None = None, ahead: dt.timedelta = dt.timedelta()
+) -> Preflight:
+    """What a station's preflight finds when it asks the SuperLink about its key."""
+    home = plant.keys.parent / "stations" / name
+    file = home / "station.toml"
+    file.write_text(
+        f'station = "{name}"\ndata-root = "data"\ncache-dir = "cache"\n[server]\n'
+        f'address = "{plant.address}"\nca = "ca.crt"\nkey = "{key or "station.key"}"\n'
+        'certificate = "station.pem"\napp-key = "app.pub"\n'
+    )
+    station, report = read_station_file(file), Preflight(file, name)
+    host, port = station.address
+    line = Line(resolve(host, port), host, trusting(station.ca))
+    now = dt.datetime.now(dt.UTC) + ahead
+    check_registration(line, plant.address, read_station_key(station.key), station, report, now)
+    return report
+
+
+def test_a_preflight_asks_whether_a_key_is_registered_and_changes_nothing(
+    plant: Plant, tmp_path: Path
+) -> None:
+    register(plant)
+    before = stations(plant)
+    for _ in range(2):
+        report = preflight_of(plant, "north")
+        assert report.findings == []
+        assert report.facts == {"registered": "the server knows this station's key"}
+    stranger = tmp_path / "stranger.key"
+    stranger.write_bytes(private_openssh(new_private_key()))
+    report = preflight_of(plant, "north", stranger)
+    assert [finding.kind for finding in report.findings] == ["not-registered"]
+    # As the SuperLink tells of it: neither online nor seen.
+    assert stations(plant) == before
+
+
+def test_a_preflight_meets_the_servers_own_limits_of_the_clock(plant: Plant) -> None:
+    """Wrongly passed: 240 s ahead were fine by the preflight, 6 s are refused by the server."""
+    register(plant)
+    for seconds, expected in (
+        *((0, []), (3, []), (-290, [])),
+        *((6, ["key-refused"]), (240, ["key-refused"]), (-310, ["key-refused"])),
+    ):
+        report = preflight_of(plant, "north", ahead=dt.timedelta(seconds=seconds))
+        assert [finding.kind for finding in report.findings] == expected, seconds

@@ -1,11 +1,13 @@
-"""A plant on loopback: one SuperLink, two SuperNodes with their own folders, real processes."""
+"""Flower's own programs on loopback, without keys: stand-ins of a simulation take part, no others.
+
+What a plant with keys gives is in `test_secure_plant`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import re
 import subprocess
 import sys
 import uuid
@@ -17,21 +19,18 @@ from typing import Any
 import pytest
 import torch
 from local_grid import Finished, run_local, small_settings
+from plant_results import require_no_path, require_same
 from processes import MARK, free_port, marked, started, wait_for
 
 from common.config import Settings
-from common.data.layout import index_data
-from common.data.partition import make_partition
-from common.data.split import lay_out
 from common.patchcore.network.weights import expected_shapes, random_state
-from common.protocol.messages import without_paths
 from common.runs.flower_run import app_folder
 
 pytestmark = [pytest.mark.flower, pytest.mark.usefixtures("flower_task", "plain_files")]
 
 TOOLS = Path(sys.executable).parent
-STATIONS = ("assembly", "clips")
-"""In the order of the simulation's station-0, station-1."""
+CARELESS = "careless"
+"""A station with images of its own that somebody started without its file and keys."""
 
 
 @dataclass
@@ -68,8 +67,9 @@ class Plant:
 
     def finish(self, run_id: str, seconds: float) -> Finished:
         folder = self.folder / "runs" / run_id
-        # The file first: asking Flower costs more processor time than the stations' work.
-        wait_for(f"the end of run {run_id}", (folder / "run.json").exists, seconds)
+        # The file first: asking Flower costs more processor time than the stations' work. It is
+        # there from the run's first second, and says when the run has ended.
+        wait_for(f"the end of run {run_id}", lambda: told(folder) != "running", seconds)
         status = ""
 
         def ended() -> bool:
@@ -80,6 +80,12 @@ class Plant:
         wait_for("Flower's own end of it", ended, 60)
         assert status == "finished:completed", self.log[-3000:]
         return Finished(folder)
+
+
+def told(folder: Path) -> str:
+    """How a run stands by its own word; `running` before its first."""
+    path = folder / "run.json"
+    return str(json.loads(path.read_text())["status"]) if path.is_file() else "running"
 
 
 @pytest.fixture
@@ -111,9 +117,11 @@ def plant(
         f'[superlink]\ndefault = "plant"\n\n[superlink.plant]\naddress = "127.0.0.1:{port}"\n'
         "insecure = true\n"
     )
-    index = index_data(tiny_data)
-    partition = make_partition(index.samples, "iid", len(STATIONS), seed=42)
-    folders = lay_out(index, partition, tmp_path / "stations")
+    configs: dict[str, dict[str, Any]] = {
+        "first": {"partition-id": 0, "num-partitions": 2},
+        "second": {"partition-id": 1, "num-partitions": 2},
+        CARELESS: {"station": CARELESS, "data-root": str(tiny_data), "weights": str(weights)},
+    }
     with contextlib.ExitStack() as stack:
         superlink = [
             str(TOOLS / "flower-superlink"),
@@ -124,24 +132,19 @@ def plant(
             "--disable-runtime-dependency-installation",
         ]
         stack.enter_context(started(superlink, home / "superlink.log", environment))
-        for name, folder in zip(STATIONS, folders.values(), strict=True):
-            config = {
-                "station": name,
-                "data-root": str(folder),
-                "weights": str(weights),
-                "cache-dir": str(tmp_path / "station-caches" / name),
-            }
+        for name, config in configs.items():
             supernode = [
                 str(TOOLS / "flower-supernode"),
                 "--insecure",
                 f"--superlink=127.0.0.1:{port}",
                 f"--port={free_port()}",
-                "--node-config=" + " ".join(f'{key}="{value}"' for key, value in config.items()),
+                "--node-config="
+                + " ".join(f"{key}={json.dumps(value)}" for key, value in config.items()),
             ]
             own = {**environment, "FLWR_HOME": str(home / name)}
             stack.enter_context(started(supernode, home / f"{name}.log", own))
         running = Plant(home, environment)
-        wait_for("both stations online", lambda: _online(running) == len(STATIONS), 120)
+        wait_for("all of them online", lambda: _online(running) == len(configs), 120)
         yield running
     # A station's ClientApp may be a session of its own: nothing at all may be left.
     wait_for("the end of all processes", lambda: not marked(mark), 30)
@@ -154,67 +157,32 @@ def _online(plant: Plant) -> int:
     return 0
 
 
-def strings(content: Any) -> Iterator[str]:
-    """Every string in a JSON document, keys included."""
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, dict):
-        for key, value in content.items():
-            yield key
-            yield from strings(value)
-    elif isinstance(content, list):
-        for value in content:
-            yield from strings(value)
-
-
-def test_a_plant_of_real_processes(
+def test_stand_ins_run_without_keys_and_a_real_station_does_not(
     plant: Plant, tiny_data: Path, tmp_path: Path, weights: Path
 ) -> None:
     settings = small_settings(
-        tiny_data, tmp_path / "ignored", num_stations=2, weights="/not/on/any/station.pth"
+        tiny_data, tmp_path / "ignored", num_stations=2, weights=str(weights), min_stations=2
     )
     done = plant.finish(plant.submit(settings), 240)
 
-    # The stations are those of the node configs, and none of them was told where to look.
-    assert done.run["method"] == "federated"
-    assert {name: s["status"] for name, s in done.stations.items()} == dict.fromkeys(
-        STATIONS, "used"
+    # A real one obeys nobody whom it cannot know; the others are parts of a simulation.
+    (refused,) = [s for s in done.run["stations"] if s["status"] != "used"]
+    assert refused["status"] == "failed"
+    assert (
+        f"station {CARELESS} is a real one and was started without its app-key"
+        in (refused["reason"])
     )
+    assert (
+        "in its station.toml, and start it with `fedpatchcore plant station`" in (refused["reason"])
+    )
+    said = (plant.folder / f"{CARELESS}.log").read_text(errors="replace")
+    assert "refused a request, nothing was done: station careless is a real one" in said
+    assert any("letters are not signed: this server has" in told for told in done.run["notices"])
+    assert done.run["summary"].startswith("used 2 of 3, failed node-")
+
+    # The network changes nothing, and no path of this machine is told.
     assert not (tmp_path / "ignored").exists()
     assert done.run["settings"]["data-root"] == done.run["settings"]["output-dir"] == ""
-    notices = " | ".join(done.run["notices"])
-    assert "assembly: the run's data-root is ignored" in notices
-    assert done.run["feature_space"]["weights"] == "local file"
-    assert done.extracted == 62
-
-    # No path and no image's name in anything that is written.
-    for path in done.folder.rglob("*.json"):
-        for text in strings(json.loads(path.read_text())):
-            assert without_paths(text) == text, (path.name, text)
-            assert ".png" not in text, (path.name, text)
-    report = (done.folder / "report.html").read_text()
-    assert str(tmp_path) not in report
-    assert re.search(r"\b\d{4}\.png", report) is None
-
-    # What the simulation of the same partition gives, bit for bit.
-    simulated = run_local(
-        settings.with_(weights=str(weights), output_dir=str(tmp_path / "simulated"))
-    )
-    assert simulated.error is None
-    assert simulated.bank == done.bank
-    assert _comparable(simulated) == _comparable(done)
-    for real, name in zip(STATIONS, ("station-0", "station-1"), strict=True):
-        for key in ("images", "patches", "budget", "rows_sent", "rows_chosen", "radius"):
-            assert done.contributions[real][key] == simulated.contributions[name][key]
-
-
-def _comparable(done: Finished) -> Any:
-    """Metrics without the words in which a plant and its simulation differ."""
-    told = {
-        category: {key: value for key, value in told.items() if key not in ("method", "weights")}
-        for category, told in done.metrics.items()
-    }
-    text = json.dumps(told)
-    for number, name in enumerate(STATIONS):
-        text = text.replace(name, f"station-{number}")
-    return json.loads(text)
+    require_no_path(done, tmp_path)
+    simulated = run_local(settings.with_(output_dir=str(tmp_path / "simulated")))
+    require_same(done, simulated, ("station-0", "station-1"))

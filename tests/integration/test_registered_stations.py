@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flwr.app import Message
+from letter_cases import PlantKeys
 from local_grid import Finished, LocalGrid, always, run_local, small_settings
 from station_folders import EVERYTHING, give, real_nodes
 
 from common.errors import RunError
+from common.plant.keys.station_keys import read_station_key
 
 pytestmark = pytest.mark.usefixtures("flower_task", "shared_cache")
 
@@ -26,11 +28,13 @@ class Plant:
 
     def __init__(self, tiny_data: Path, folder: Path) -> None:
         self.tiny_data, self.folder = tiny_data, folder
-        self.keys = folder / "keys"
-        self.keys.mkdir()
+        self.own = PlantKeys.make(folder / "keys")
+        self.keys = self.own.stations
         for name, part in STATIONS.items():
             give(tiny_data, folder / "stations" / name, part, *EVERYTHING)
         self.nodes = real_nodes(folder / "stations")
+        for config in self.nodes.values():
+            config |= self.own.node_config(config["station"])
         self.members = {
             node: {"name": config["station"], "public_key": self.new_key(config["station"])}
             for node, config in self.nodes.items()
@@ -38,9 +42,7 @@ class Plant:
 
     def new_key(self, name: str) -> bytes:
         """Put a key into the folder as OpenSSH writes it; return it as Flower keeps it."""
-        key = ec.generate_private_key(ec.SECP384R1()).public_key()
-        line = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-        (self.keys / f"{name}.pub").write_bytes(line + f" {name}\n".encode())
+        key = read_station_key(self.own.station(name)).public_key()
         return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
     def run(self, **changes: Any) -> Finished:
@@ -64,6 +66,7 @@ def plant(
     made = Plant(tiny_data, tmp_path)
     monkeypatch.setenv("FEDPATCHCORE_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("FEDPATCHCORE_STATIONS", str(made.keys))
+    monkeypatch.setenv("FEDPATCHCORE_APP_KEY", str(made.own.folder / "app.key"))
     # To the ServerApp this grid is the one of a real plant.
     monkeypatch.setattr("flwr.superlink.grid.HttpGrid", LocalGrid)
     retries = SimpleNamespace(should_giveup=lambda error: True)
@@ -80,24 +83,27 @@ def test_registered_stations_take_part_under_their_names(plant: Plant) -> None:
     assert done.run["summary"] == "used 3 of 3"
 
 
-def test_a_station_under_a_name_that_is_not_its_keys_is_refused(plant: Plant) -> None:
+def test_a_station_under_a_name_that_is_not_its_keys_takes_no_letter(plant: Plant) -> None:
     node = next(n for n, config in plant.nodes.items() if config["station"] == "mill")
     plant.nodes[node]["station"] = "press"  # a copied settings file, or a lie
     done = plant.run(min_stations=2)
     assert done.error is None
-    assert done.stations["mill"]["status"] == "refused"
+    assert done.stations["mill"]["status"] == "failed"
     reason = done.stations["mill"]["reason"]
-    assert "calls itself 'press', but its key is registered as 'mill'" in reason
+    assert "key is registered as 'mill', and this one calls itself 'press'" in reason
     assert 'put station = "mill" in its settings' in reason
     # The station whose name was taken in vain is not touched.
     assert done.stations["press"]["status"] == "used"
-    assert done.contributions["mill"]["rows_sent"] == 0
+    assert "mill" not in done.contributions
 
 
 def test_without_a_folder_of_keys_the_name_that_flower_holds_counts(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FEDPATCHCORE_STATIONS")
+    monkeypatch.delenv("FEDPATCHCORE_APP_KEY")
+    for config in plant.nodes.values():  # the grid signs in the server's place
+        del config["app-key"], config["station-key"]
     first, second, third = sorted(plant.nodes)
     plant.members = {first: {"name": "gate"}, second: {"name": "other"}, third: {}}
     done = plant.run(min_stations=2)
@@ -125,7 +131,6 @@ def test_an_expected_station_that_is_not_online_is_missing(plant: Plant) -> None
     assert done.error is None
     missing = done.stations["clip-inspection"]
     assert (missing["status"], missing["reason"]) == ("missing", "not online")
-    assert missing["node_id"] is None
     assert done.run["summary"] == "used 3 of 4, missing clip-inspection: not online"
     assert done.run["notices"][0] == done.run["summary"]
 
@@ -192,3 +197,51 @@ def test_an_answer_that_flower_cannot_unpack_harms_only_its_sender(
     )
     assert done.contributions["mill"]["rows_chosen"] == 0
     assert done.run["summary"].startswith("used 2 of 3, failed mill: ")
+
+
+def test_a_station_that_is_left_out_hears_nothing(plant: Plant) -> None:
+    done = plant.run(without="mill")
+    assert done.error is None
+    assert done.stations["mill"]["status"] == "missing"
+    assert done.stations["mill"]["reason"] == "left out on request"
+    assert (done.stations["mill"]["bytes_up"], done.stations["mill"]["bytes_down"]) == (0, 0)
+    assert [done.stations[name]["status"] for name in ("gate", "press")] == ["used", "used"]
+    assert done.grid is not None
+    assert done.grid.kinds.count("query") == 2
+    # Nor before a later round.
+    again = plant.run(without="mill", num_server_rounds=2)
+    assert again.stations["mill"]["reason"] == "left out on request"
+    wrong = plant.run(without="mil")
+    assert isinstance(wrong.error, RunError)
+    assert "found mil, expected stations of this run; known ones are: gate, mill" in str(
+        wrong.error
+    )
+
+
+def test_an_earlier_model_is_delivered_again_by_a_run_of_its_own(plant: Plant) -> None:
+    done = plant.run()
+    states = {name: s["delivery"]["state"] for name, s in done.stations.items()}
+    assert states == dict.fromkeys(STATIONS, "active")
+    models = plant.folder / "models"
+    shutil.rmtree(models / "mill")
+    again = plant.run(deliver=done.folder.name, min_stations=1)
+    assert again.error is None
+    assert again.run["method"] == "delivery"
+    assert again.run["status"] == "completed"
+    assert again.run["model_sha256"] == done.run["model_sha256"]
+    told = {name: s["delivery"] for name, s in again.stations.items()}
+    assert {name: one["state"] for name, one in told.items()} == dict.fromkeys(STATIONS, "active")
+    assert {n: one["known"] for n, one in told.items()} == {
+        "gate": True, "mill": False, "press": True,
+    }  # fmt: skip
+    # Who has it is sent no rows.
+    assert again.grid is not None
+    assert again.grid.kinds.count("train.take_bank") == 1
+    assert not (again.folder / "model").exists()
+    assert Finished(done.folder).stations["mill"]["delivery"]["by_run"] == again.folder.name
+
+
+def test_a_run_that_left_no_model_cannot_be_delivered(plant: Plant) -> None:
+    done = plant.run(deliver="404", min_stations=1)
+    assert "run 404 has left no model" in done.run["error"]
+    assert done.run["status"] == "failed"

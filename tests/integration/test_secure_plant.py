@@ -15,9 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gateway_cases import exchange, post
 from local_grid import Finished, run_local, small_settings
+from plant_results import require_no_path, require_same
 from processes import free_port, wait_for
+from safetensors.numpy import load_file
 from secure_plant import STATIONS, SecurePlant, secure_plant
+
+from common.line.models import ModelVersions
 
 pytestmark = [pytest.mark.flower, pytest.mark.plant]
 
@@ -33,6 +38,10 @@ def strangers(plant: SecurePlant) -> Path:
     """Keys of another plant, with stations of the same names."""
     plant.command("keys", "strangers", *(f"--station={name}" for name in STATIONS))
     return plant.folder / "strangers"
+
+
+def delivered(plant: SecurePlant, station: str) -> ModelVersions:
+    return ModelVersions(plant.cache(station) / "models")
 
 
 @pytest.mark.usefixtures("flower_task", "plain_files")
@@ -59,9 +68,30 @@ def test_a_run_gives_what_its_simulation_gives(
     settings = small_settings(
         plant.data, tmp_path / "simulated", num_stations=3, weights=str(plant.weights)
     )
-    simulated = run_local(settings)
-    assert simulated.error is None
-    assert (out / "model" / "bank.safetensors").read_bytes() == simulated.bank
+    require_same(done, run_local(settings), STATIONS)
+    assert Finished(out).bank == done.bank
+
+    # Every station has the model: the server's rows, tested there, and judging.
+    whole = load_file(done.folder / "model" / "bank.safetensors")
+    for name in STATIONS:
+        told = done.stations[name]["delivery"]
+        assert (told["state"], told["accepted"], told["known"]) == ("active", True, False), told
+        active = delivered(plant, name).active()
+        assert active is not None
+        assert (active.name, active.sha256) == (submitted.run_id, told["model_sha256"])
+        own = load_file(active.folder / "bank.safetensors")
+        assert {bank: rows.tobytes() for bank, rows in own.items()} == {
+            bank: rows.tobytes() for bank, rows in whole.items()
+        }
+        assert not (plant.cache(name) / "runs" / f"{submitted.run_id}-{name}").exists()
+    assert "Model active: assembly, clips, quality" in submitted.output
+    assert "model there" in (done.folder / "report.html").read_text()
+
+    # The stations are those of their files, and tell nothing of where anything lies.
+    assert done.run["method"] == "federated"
+    assert done.run["feature_space"]["weights"] == "local file"
+    assert done.extracted == 62
+    require_no_path(done, plant.folder)
 
 
 def test_registering_again_changes_nothing_and_the_status_shows_all(plant: SecurePlant) -> None:
@@ -120,7 +150,13 @@ def test_a_station_reaches_the_fleet_api_alone(
     plant: SecurePlant, server: str, path: str, status: int
 ) -> None:
     """An empty body is a whole request without fields."""
-    where = {"gateway": plant.gateway, "superlink": plant.superlink}[server]
+    if server == "gateway":
+        named = {"content_type": "application/protobuf", "flwr_package_version": "1.41.0"}
+        found, text = exchange(
+            plant.folder / "keys", plant.gateway_port, post(path, **named), station="clips"
+        )
+        assert (found, text[:12]) == (status, b"This gateway")
+        return
     trust = ssl.create_default_context(cafile=str(plant.server_keys / "ca.crt"))
     headers = {
         "Content-Type": "application/protobuf",
@@ -128,7 +164,8 @@ def test_a_station_reaches_the_fleet_api_alone(
         "flwr-package-version": "1.41.0",
         "flwr-component-name": "flwr CLI",
     }
-    request = urllib.request.Request(f"https://{where}{path}", b"", headers, method="POST")
+    where = f"https://{plant.superlink}{path}"
+    request = urllib.request.Request(where, b"", headers, method="POST")
     direct = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
     )
@@ -143,7 +180,9 @@ def test_a_station_reaches_the_fleet_api_alone(
 def test_who_does_not_belong_is_refused(plant: SecurePlant, strangers: Path) -> None:
     own = plant.folder / "keys" / "stations" / "clips"
     their = strangers / "stations" / "clips"
-    supernode = ["flower-supernode", f"--superlink={plant.gateway}", "--max-retries=1"]
+    # At the SuperLink itself: what stands before it is no reason for it to be less careful.
+    supernode = ["flower-supernode", f"--superlink={plant.superlink}", "--max-retries=1"]
+    gateway = ["flower-supernode", f"--superlink={plant.gateway}", "--max-retries=1"]
     ca, key = f"--root-certificates={own / 'ca.crt'}", "--auth-supernode-private-key="
     cases = {
         "unknown-key": ([ca, f"{key}{their / 'station.key'}"], "code: 2004"),
@@ -160,6 +199,10 @@ def test_who_does_not_belong_is_refused(plant: SecurePlant, strangers: Path) -> 
         name: plant.flower(name, *supernode, *options, f"--port={free_port()}")
         for name, (options, _) in cases.items()
     }
+    # Its key is registered, but nothing shows the station's certificate: no answer at all.
+    cases["no-certificate"] = ([], "Server disconnected")
+    own_key = [ca, f"{key}{own / 'station.key'}", f"--port={free_port()}"]
+    processes["no-certificate"] = plant.flower("no-certificate", *gateway, *own_key)
     for name, (_, sign) in cases.items():
         assert processes[name].wait(240) != 0, name
         assert sign in plant.log(name), (name, plant.log(name))
@@ -170,17 +213,35 @@ def test_the_launcher_says_why_its_station_is_refused(plant: SecurePlant, strang
     their = strangers / "stations" / "clips"
     plant.start_station("clips", cache="wrong-ca-file", ca=str(their / "ca.crt"))
     plant.start_station("clips", cache="copy")  # the same station on a second machine
+    plant.start_station("clips", cache="other-key", key=str(their / "station.key"))
+    plant.start_station("clips", cache="other-pem", certificate=str(their / "station.pem"))
     wait_for(
         "the wrong authority to be told",
         lambda: "it was not signed by the authority in server.ca" in plant.log("wrong-ca-file"),
         240,
     )
     wait_for(
+        "a certificate of another plant to be told",
+        lambda: "it ended the connection right after the handshake" in plant.log("other-pem"),
+        240,
+    )
+    wait_for(
+        "the gateway to tell the same",
+        lambda: "its certificate is by another authority" in plant.log("gateway"),
+        60,
+    )
+    wait_for(
+        "another station's key to be told",
+        lambda: "the gateway refused this station's key with this" in plant.log("other-key"),
+        240,
+    )
+    assert "refused with 403 for a Flower key of another" in plant.log("gateway")
+    wait_for(
         "the second clips to be told",
         lambda: "an earlier SuperNode with this key still counts as online" in plant.log("copy"),
         240,
     )
-    for name in ("wrong-ca-file", "copy"):
+    for name in ("wrong-ca-file", "copy", "other-key", "other-pem"):
         assert not (plant.cache(name) / "alive").exists()
         plant.stop(name)
 
@@ -234,12 +295,41 @@ def test_a_late_station_joins_the_next_round(plant: SecurePlant) -> None:
         )
         plant.wait_until_served("clips")
     folder = plant.folder / "runs" / submitted.run_id
-    wait_for("the end of the run", (folder / "run.json").exists, 600)
+    wait_for("the end of the run", lambda: plant.ended(submitted.run_id), 600)
     done = Finished(folder)
     assert done.run["summary"] == "used 3 of 3"
     assert {n: s["joined_round"] for n, s in done.stations.items()} == {
         "assembly": 1, "clips": 2, "quality": 1,
     }  # fmt: skip
+
+
+def test_a_station_that_was_away_is_sent_the_model_afterwards(plant: SecurePlant) -> None:
+    """Of the run in which it died; the others have had it since."""
+    runs = ("--runs", str(plant.folder / "runs"))
+    folders = [path.parent for path in (plant.folder / "runs").glob("*/run.json")]
+    earlier = next(
+        done
+        for done in map(Finished, folders)
+        if done.stations.get("clips", {}).get("status") == "failed"
+    )
+    run_id = earlier.folder.name
+    assert earlier.stations["clips"]["delivery"]["state"] == "failed"
+    assert earlier.stations["quality"]["delivery"]["state"] == "active"
+    told = plant.administer("deliver", run_id, *runs, "--station=clips")
+    assert "active" in told
+    active = delivered(plant, "clips").active()
+    assert active is not None
+    assert active.name == run_id
+    again = plant.administer("deliver", run_id, *runs)  # all of them: the plant goes back to it
+    assert again.count("had it already") == len(STATIONS)
+    for name in STATIONS:
+        judging = delivered(plant, name).active()
+        assert judging is not None
+        assert judging.name == run_id
+    now = Finished(earlier.folder).stations["clips"]["delivery"]
+    assert now["state"] == "active"
+    assert now["by_run"].isdigit()
+    assert Finished(plant.folder / "runs" / now["by_run"]).run["method"] == "delivery"
 
 
 def test_a_superlink_killed_in_mid_run_and_a_name_that_is_not_the_keys(
@@ -256,12 +346,12 @@ def test_a_superlink_killed_in_mid_run_and_a_name_that_is_not_the_keys(
     done = submitted.finished()
 
     refused = done.stations["quality"]
-    assert refused["status"] == "refused"
-    assert "calls itself 'assembly', but its key is registered as 'quality'" in refused["reason"]
+    assert refused["status"] == "failed"
+    assert "registered as 'quality', and this one calls itself 'assembly'" in refused["reason"]
     # Whose name was taken in vain is not touched, and what the SuperLink knew is known again.
     assert done.stations["assembly"]["status"] == "used"
     assert done.stations["clips"]["status"] == "used"
-    assert done.run["summary"].startswith("used 2 of 3, refused quality")
+    assert done.run["summary"].startswith("used 2 of 3, failed quality: refused-letter")
     assert submitted.run_id in plant.administer("status", submitted.run_id)
 
 
@@ -276,6 +366,7 @@ def test_administration_says_what_is_wrong_with_the_connection(
     told = plant.command("plant", "status", "--keys", their, "--superlink", plant.superlink, code=1)
     assert "certificate that is not to be trusted" in told
     told = plant.command("plant", "status", "--keys", keys, "--superlink", plant.gateway, code=1)
-    assert "refused (403)" in told
+    assert f"the SuperLink at {plant.gateway} ended the connection without an answer" in told
+    assert "give the SuperLink's own address" in told
     told = plant.administer("run", "--set=global-bank-size=0", code=2)
     assert "setting global-bank-size" in told

@@ -38,6 +38,7 @@ def outcome(done: Finished) -> dict[str, Any]:
         "thresholds": {name: facts["value"] for name, facts in done.model["thresholds"].items()},
         "stations": {name: (s["status"], s["reason"]) for name, s in done.stations.items()},
         "rows_sent": [c["rows_sent"] for c in done.contributions.values()],
+        "audit": done.run["audit"],
     }
 
 
@@ -74,7 +75,9 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, {"num_stations": 2}, "bank"),
     ({}, {"dirichlet_alpha": 100.0}, "bank"),
     ({}, {"num_server_rounds": 2}, "bank"),
-    ({}, {"max_station_share": 0.4}, "stations"),
+    ({}, {"max_station_share": 0.4}, "rows_sent"),
+    ({}, {"without": "station-1"}, "stations"),  # `on_suspicion`: see test_influence.py
+    ({"calibration_fraction": 0.6}, {"audit_good": "off"}, "audit"),
 ]
 
 

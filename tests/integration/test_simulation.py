@@ -37,7 +37,7 @@ def test_a_simulation_equals_the_run_in_one_process_and_leaves_nothing_running(
     done = Finished(folder)
     assert done.run["status"] == "completed"
     assert int(done.run["flower_run_id"]) > 1
-    assert len({station["node_id"] for station in done.run["stations"]}) == 3
+    assert len({station["name"] for station in done.run["stations"]}) == 3
     assert {s["status"] for s in done.run["stations"]} == {"used"}
     # What the server says on its way arrives line by line.
     assert any(step.startswith("survey: 3 stations hold") for step in steps)

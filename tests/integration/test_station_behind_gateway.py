@@ -9,12 +9,9 @@ import os
 import re
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import threading
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,10 +20,10 @@ from typing import Any
 
 import pytest
 import uvicorn
+from gateway_cases import Passing, exchange, need_nginx, post
 from processes import MARK, end, free_port, marked, started, wait_for
 
 from common.plant.keys.making import Wanted, make_keys
-from common.plant.server.gateway import Gateway
 
 pytestmark = pytest.mark.flower
 
@@ -52,7 +49,7 @@ class Plant:
     gateway_port: int = 0
     faults: dict[str, int] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
-    behind: Gateway | None = None
+    behind: Passing | None = None
 
     @property
     def keys(self) -> Path:
@@ -114,6 +111,7 @@ class Plant:
 
 @pytest.fixture
 def plant(tmp_path: Path) -> Iterator[Plant]:
+    need_nginx()
     mark, home = uuid.uuid4().hex, tmp_path / "plant"
     home.mkdir()
     environment = {
@@ -138,6 +136,8 @@ def plant(tmp_path: Path) -> Iterator[Plant]:
             'station = "clips"\ndata-root = "images"\ncache-dir = "cache"\n[server]\n'
             f'address = "localhost:{running.gateway_port}"\n'
             'ca = "keys/stations/clips/ca.crt"\nkey = "keys/stations/clips/station.key"\n'
+            'certificate = "keys/stations/clips/station.pem"\n'
+            'app-key = "keys/stations/clips/app.pub"\n'
         )
         yield running
     wait_for("the end of all processes", lambda: not marked(mark), 30)
@@ -147,7 +147,7 @@ def plant(tmp_path: Path) -> Iterator[Plant]:
 def _served(plant: Plant) -> Iterator[int]:
     """Run the faulty front of the SuperLink in a thread."""
     keys = plant.keys / "server"
-    plant.behind = Gateway(("localhost", plant.superlink_port), keys / "ca.crt")
+    plant.behind = Passing(plant.superlink_port, keys / "ca.crt")
     config = uvicorn.Config(
         plant.faulty,
         interface="asgi3",
@@ -184,17 +184,8 @@ def _gateway(plant: Plant, superlink: int) -> Iterator[None]:
 
 def _post(plant: Plant, path: str) -> int:
     """What a station's machine gets if it asks for this itself."""
-    context = ssl.create_default_context(cafile=str(plant.keys / "stations/clips/ca.crt"))
-    url = f"https://localhost:{plant.gateway_port}{path}"
-    request = urllib.request.Request(url, b"", {"content-type": "application/protobuf"})
-    direct = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-    )
-    try:
-        with direct.open(request, timeout=20) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
+    asked = post(path, content_type="application/protobuf")
+    return exchange(plant.keys, plant.gateway_port, asked)[0]
 
 
 def test_a_station_is_served_again_after_whatever_the_server_did(plant: Plant) -> None:

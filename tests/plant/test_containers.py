@@ -126,7 +126,7 @@ def test_a_station_sees_its_own_images_and_key_alone(plant: ContainerPlant, stat
             "import json, os, pathlib\n"
             "keys = sorted(str(p) for top in ('/run', '/keys', '/etc/fedpatchcore', '/data')\n"
             "    for p in pathlib.Path(top).rglob('*')\n"
-            "    if p.is_file() and (p.suffix in ('.key', '.secret', '.pub', '.crt')))\n"
+            "    if p.is_file() and (p.suffix in ('.key', '.secret', '.pub', '.crt', '.pem')))\n"
             "try:\n"
             "    open('/data/x', 'w').close()\n"
             "    written = 'yes'\n"
@@ -140,7 +140,8 @@ def test_a_station_sees_its_own_images_and_key_alone(plant: ContainerPlant, stat
     mounts = {m["Source"] for m in plant.container(station).attrs["Mounts"] if m["Type"] == "bind"}
 
     assert told["images"] == sorted(os.listdir(data / station))
-    assert told["keys"] == ["/run/secrets/ca.crt", "/run/secrets/station.key"]
+    own_files = ("app.pub", "ca.crt", "station.key", "station.pem")
+    assert told["keys"] == [f"/run/secrets/{name}" for name in own_files]
     assert told["key"] == (plant.home / "keys/stations" / station / "station.key").read_text()
     assert told["written"] == "Read-only file system"
     others = [name for name in STATIONS if name != station]
@@ -207,26 +208,28 @@ def test_the_gateway_passes_the_fleet_api_alone(plant: ContainerPlant, station: 
     answers = json.loads(
         plant.python(
             station,
-            "import json, ssl, urllib.error, urllib.request as web\n"
-            "trust = ssl.create_default_context(cafile='/run/secrets/ca.crt')\n"
+            "import json\n"
+            "from pathlib import Path\n"
+            "from common.plant.keys.station_keys import read_station_key, sent_key\n"
+            "from common.plant.preflight.connection import Line, resolve, trusting\n"
+            "own = Path('/run/secrets')\n"
+            "show = trusting(own / 'ca.crt', own / 'station.pem')\n"
+            "inner = trusting(own / 'ca.crt')\n"
+            "line = Line(resolve('gateway', 9443), 'gateway', show, 20, inner)\n"
+            "key = sent_key(read_station_key(own / 'station.key').public_key())\n"
             "answers = {}\n"
             "for path in ('/v1/control/list-runs', '/v1/control/start-run', '/v1/runtime/',\n"
             "        '/v1/runtime/pull-app-inputs', '/v1/fleet/../control/list-runs', '/',\n"
             "        '/health', '/v1/fleet/pull-messages'):\n"
-            "    asked = web.Request('https://gateway:9443' + path, data=b'', method='POST')\n"
-            "    if path == '/health':\n"
-            "        asked = 'https://gateway:9443/health'\n"
-            "    try:\n"
-            "        answers[path] = web.urlopen(asked, timeout=20, context=trust).status\n"
-            "    except urllib.error.HTTPError as error:\n"
-            "        answers[path] = error.code\n"
+            "    method = 'GET' if path == '/health' else 'POST'\n"
+            "    answers[path] = line.ask(method, path, {'flwr-public-key': key}).status\n"
             "print(json.dumps(answers))",
         )
     )
 
     assert answers.pop("/health") == 200
     fleet = answers.pop("/v1/fleet/pull-messages")
-    assert fleet not in (200, 403), "it must come from the SuperLink, which wants a key"
+    assert fleet not in (200, 403), "it must come from the SuperLink, which wants a signature"
     assert set(answers.values()) == {403}, answers
 
 

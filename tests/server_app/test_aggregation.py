@@ -25,21 +25,40 @@ NO_PROJECTION = Distances(0, 7)
 
 
 def farthest_first(
-    rows: NDArray[np.float64], size: int, chosen: list[int], first: int | None
+    rows: NDArray[np.float64],
+    size: int,
+    chosen: list[int],
+    first: int | None,
+    owners: NDArray[np.int64],
+    quotas: list[int],
 ) -> list[int]:
-    """The obvious loop: always the row that lies farthest from all chosen ones."""
+    """The obvious loop: always the row farthest from all chosen ones, of owners below quota."""
     chosen, start = list(chosen), len(chosen)
     while len(chosen) < min(size + start, len(rows)):
         if not chosen:
             assert first is not None
             chosen.append(first)
             continue
+        taken = np.bincount(owners[chosen], minlength=len(quotas))
         gaps = [
-            -1.0 if i in chosen else min(float(((row - rows[j]) ** 2).sum()) for j in chosen)
+            -1.0
+            if i in chosen or taken[owners[i]] >= quotas[owners[i]]
+            else min(float(((row - rows[j]) ** 2).sum()) for j in chosen)
             for i, row in enumerate(rows)
         ]
         chosen.append(int(np.argmax(gaps)))
     return chosen[start:]
+
+
+def quotas_of(
+    banks: list[NDArray[np.float32]], weights: NDArray[np.float64], size: int
+) -> tuple[NDArray[np.int64], list[int]]:
+    """Whose each row is, and a quarter more than the fair share of each station, at least 1."""
+    lengths = [len(bank) for bank in banks]
+    fair = apportion(size, weights.tolist(), lengths)
+    return np.repeat(np.arange(len(banks)), lengths), [
+        max(1, math.ceil(1.25 * f - 1e-9)) for f in fair
+    ]
 
 
 @st.composite
@@ -158,13 +177,13 @@ def test_every_aggregation_returns_distinct_rows_and_as_many_as_there_can_be(
 
 @limits(deadline=None, max_examples=60)
 @given(case=banks_and_size())
-def test_federated_coreset_is_farthest_first_of_everything_sent(
+def test_federated_coreset_is_farthest_first_of_everything_sent_within_quotas(
     case: tuple[list[NDArray[np.float32]], NDArray[np.float64], int],
 ) -> None:
     banks, weights, size = case
     pooled = np.concatenate(banks).astype(np.float64)
     first = int(np.random.default_rng(NO_PROJECTION.seed).integers(len(pooled)))
-    expected = farthest_first(pooled, size, [], first)
+    expected = farthest_first(pooled, size, [], first, *quotas_of(banks, weights, size))
     found = AGGREGATIONS["federated_coreset"](banks, weights, size, distances=NO_PROJECTION)
     assert found.tolist() == expected
 
@@ -190,8 +209,30 @@ def test_diversity_preserving_keeps_every_stations_minimum_then_fills_farthest_f
     assert set(prefixes) <= set(found.tolist())
     if prefixes:
         pooled = np.concatenate(banks).astype(np.float64)
-        rest = farthest_first(pooled, size - len(prefixes), prefixes, None)
+        within = quotas_of(banks, weights, size)
+        rest = farthest_first(pooled, size - len(prefixes), prefixes, None, *within)
         assert found.tolist() == prefixes + rest
+
+
+@pytest.mark.parametrize("name", sorted(AGGREGATIONS))
+def test_garbage_far_from_everything_has_no_more_than_a_quarter_beyond_its_share(name: str) -> None:
+    """Wrongly taken: twice its share, all that it had sent, since farthest first prefers it."""
+    rng = np.random.default_rng(0)
+    banks = [rng.normal(size=(400, 8)).astype(np.float32) for _ in range(5)]
+    banks[3] = (1e4 * rng.normal(size=(400, 8))).astype(np.float32)
+    found = AGGREGATIONS[name](banks, np.full(5, 0.2), 1000, distances=NO_PROJECTION)
+    assert len(found) == 1000
+    taken = np.bincount(owners_of(found, [400] * 5), minlength=5)
+    assert taken[3] <= 250
+    assert taken.min() >= 150
+
+
+def test_what_a_small_station_cannot_fill_is_nobodys_excess() -> None:
+    banks = [np.arange(3.0)[:, None], np.arange(50.0, 150.0)[:, None]]
+    found = AGGREGATIONS["federated_coreset"](
+        banks, np.array([0.5, 0.5]), 60, distances=NO_PROJECTION
+    )
+    assert np.bincount(owners_of(found, [3, 100])).tolist() == [3, 57]
 
 
 def test_diversity_preserving_protects_a_station_that_covers_little() -> None:

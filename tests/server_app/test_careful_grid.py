@@ -16,8 +16,7 @@ from flwr.proto.runtime_pb2 import GetNodesResponse
 from flwr.supercore.run import Run
 from flwr.superlink.grid import HttpGrid
 
-from server_app.careful_grid import NOT_TAKEN_CODE, CarefulGrid, be_patient
-from server_app.post import _explain
+from server_app.careful_grid import NOT_TAKEN_CODE, CarefulGrid, be_patient, explain_error
 
 pytestmark = pytest.mark.usefixtures("flower_task")
 
@@ -99,5 +98,5 @@ def test_a_request_that_is_not_taken_is_answered_at_once(
     assert time.monotonic() - begun < 60
     assert [reply.error.code for reply in replies] == [NOT_TAKEN_CODE] * 2
     assert [reply.metadata.src_node_id for reply in replies] == [7, 8]
-    assert "413" in _explain(replies[0].error)
-    assert "lower global-bank-size" in _explain(replies[0].error)
+    assert "413" in explain_error(replies[0].error)
+    assert "lower global-bank-size" in explain_error(replies[0].error)

@@ -81,6 +81,9 @@ def test_a_flower_error_carries_no_path() -> None:
 def test_without_paths() -> None:
     assert without_paths("cannot open /data/parts/001.png: denied") == "cannot open <path>: denied"
     assert without_paths("see ~/fed/log and '/a/b'.") == "see <path> and '<path>'."
+    blank = "<'[Errno 28] No space left: '/srv/line 3/x, y.png' -> \"/srv/bob's (2)/a\"'>"
+    assert without_paths(blank) == "<'[Errno 28] No space left: '<path>' -> \"<path>\"'>"
+    assert without_paths("broken off '/srv/line") == "broken off '<path>"
     kept = "1/2 of the images, 3x3 and/or https://flower.ai/docs"
     assert without_paths(kept) == kept
 
@@ -131,3 +134,26 @@ def test_seconds_that_cannot_be_are_refused() -> None:
     assert read == [None, told[0]]
     assert (c.status, b.status) == ("used", "refused")
     assert "took 1000000 s by its own word, and came within 5 s" in (b.reason or "")
+
+
+def test_an_app_that_a_station_refuses_is_told_in_its_words() -> None:
+    asked, (c, b, a) = three()
+    post = Post(asked, 5.0)
+    messages = sent(post, [Request(to, SurveyRequest()) for to in (c, b, a)])
+    said = "the app 12 is not one that this station allows (34); install\x1b[2J one /version"
+    errors = [
+        Error(code=7, reason=said),
+        Error(code=7, reason="The FAB could not be verified."),
+        Error(code=2, reason="<class 'OSError'>:<'[Errno 28] No space left on device: '/a/b''>"),
+    ]
+    post.receive(Message(e, reply_to=m) for e, m in zip(errors, messages, strict=True))
+    assert (c.status, b.status, a.status) == ("refused", "refused", "failed")
+    assert c.reason == "the app 12 is not one that this station allows (34); install [2J one <path>"
+    assert b.reason == (
+        "it does not take this app (Flower error 7: The FAB could not be verified.)"
+    )
+    assert a.reason == (
+        "its program raised an error: its disk was full when Flower unpacked the app; make room "
+        "there and run again, there is nothing to clear away"
+    )
+    assert not any(station.may_return for station in (c, b, a))

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from server_cases import counts, roster, settings, space, survey
 
+from common.errors import RunError
+from common.patchcore.model_store import SavedModel
+from common.runs import output
 from server_app.outcome import GlobalBank, Outcome
 from server_app.plan import make_plan
 from server_app.run_writer import method_name, run_folder, write_outcome
@@ -130,3 +133,53 @@ def test_a_failed_run_leaves_no_model_and_no_metrics(tmp_path: Path) -> None:
     assert not (folder / "model").exists()
     assert not (folder / "evaluation").exists()
     assert (folder / "contributions.json").is_file()
+
+
+def test_a_sum_that_is_not_finite_costs_no_file(tmp_path: Path) -> None:
+    outcome = outcome_of(survey("a"), survey("b"))
+    first, second = outcome.roster.all()
+    first.seconds = second.seconds = float("inf")
+    second.radius = float("nan")
+    outcome.seconds["build_bank"] = float("inf")
+    folder, run = write(outcome, tmp_path / "run")
+    told = json.loads((folder / "contributions.json").read_text())["stations"]
+    assert [own["seconds"] for own in told] == [None, None]
+    assert run["seconds"]["build_bank"] is None
+    assert (folder / "model" / "model.json").is_file()
+    notices = " | ".join(run["notices"])
+    assert "contributions.json: not finite, so left out: stations.0.seconds (inf)" in notices
+    assert "run.json: not finite, so left out: seconds.build_bank (inf)" in notices
+
+
+def test_a_part_that_cannot_be_written_costs_that_part_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ValueError("Out of range float values are not JSON compliant")
+
+    monkeypatch.setattr(output, "build_metrics", broken)
+    folder, run = write(outcome_of(survey("a")), tmp_path / "run")
+    assert run["status"] == "completed"
+    (missed,) = run["unevaluated"]
+    assert missed.startswith("the metrics of screw could not be written (ValueError: Out of range")
+    assert (folder / "model" / "bank.safetensors").is_file()
+    assert (folder / "contributions.json").is_file()
+
+
+def test_a_model_that_cannot_be_written_fails_the_run_and_costs_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise OSError(5, "Input/output error", "/plant/runs/77/model/bank.safetensors")
+
+    outcome = outcome_of(survey("a", real=True))
+    monkeypatch.setattr(SavedModel, "save", broken)
+    monkeypatch.setenv("FEDPATCHCORE_RUNS", str(tmp_path))
+    with pytest.raises(RunError, match=r"the model could not be written \(Input/output error"):
+        write(outcome, tmp_path / "run")
+    run = json.loads((tmp_path / "77" / "run.json").read_text())
+    assert run["status"] == "failed"
+    assert run["error"] == "the model could not be written (Input/output error)"
+    assert run["model_sha256"] is None
+    assert not (tmp_path / "77" / "model").exists()
+    assert list((tmp_path / "77" / "evaluation").rglob("metrics.json"))

@@ -9,6 +9,7 @@ import pytest
 from server_cases import counts, roster, space, survey
 
 from common.data.regions import Region
+from common.errors import RunError
 from common.evaluation import EvaluationCounts
 from common.patchcore.network.feature_space import FeatureSpace
 from common.protocol.messages import (
@@ -49,6 +50,16 @@ def told(**changes: Any) -> SurveyReply:
     return survey("a", categories=None).model_copy(
         update={"categories": {"clip": CategoryCounts(**{**facts, **changes})}}
     )
+
+
+def test_no_station_holds_out_more_than_the_run_asks_for() -> None:
+    """Wrongly taken: a million held-out scores cost the server minutes at the end of a run."""
+    for held_out in (1, 10, 11):
+        admit(roster(survey("a", {"clip": (90, 900)}, held_out=held_out)))
+    for held_out in (13, 1_000_000):
+        asked = roster(survey("a", {"clip": (90, 900)}, held_out=held_out))
+        with pytest.raises(RunError, match=r"are held out, calibration-fraction 0\.1 makes"):
+            admit(asked)
 
 
 def test_an_honest_survey_passes() -> None:

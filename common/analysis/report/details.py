@@ -20,6 +20,8 @@ from common.analysis.runs import Curve
 from common.analysis.series import Series, value_table
 from common.analysis.tables import with_mean_row
 
+_LONGEST_NOTE: Final = 1000
+"""The program's own words: all of a promise, and what was set aside."""
 _MOST_NOTES: Final = 8
 
 
@@ -101,7 +103,7 @@ def threshold_table(series: Sequence[Series]) -> HtmlTable | None:
              "defects detected on test images"]  # fmt: skip
     columns = [("category", False), ("method", False), *((name, True) for name in names)]
     said = {
-        wording.printable(metrics["threshold"]["note"])
+        wording.printable(metrics["threshold"]["note"], _LONGEST_NOTE)
         for one in series
         for category in one.categories
         for _, metrics in one.metrics(category)
@@ -132,6 +134,7 @@ def station_threshold_table(series: Sequence[Series]) -> HtmlTable | None:
         "own threshold",
         "held-out good images",
         "promised at most",
+        "judges there",
         "false alarms at the merged threshold",
         "defects detected at the merged threshold",
     ]
@@ -149,6 +152,7 @@ def _station_cells(facts: Mapping[str, Any]) -> list[Cell]:
         number_cell(facts.get("value"), wording.number),
         number_cell(facts.get("held_out_images"), wording.count),
         number_cell(facts.get("promised_false_alarm_rate"), _share),
+        text_cell(str(facts.get("judged_by", wording.MISSING))),
         text_cell(f"{facts.get('false_alarms', 0)} of {facts.get('good_images', 0)}"),
         text_cell(f"{facts.get('detections', 0)} of {facts.get('defective_images', 0)}"),
         text_cell(f"{drift['verdict']} ({whose} calibration)" if drift else "no good test images"),

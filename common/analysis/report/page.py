@@ -124,6 +124,7 @@ def page_context(
         "participation": report_stations.participation(runs),
         "absent_table": report_stations.station_table(runs, absent_only=True),
         "station_table": report_stations.station_table(runs),
+        "influence_table": report_stations.influence_table(runs),
         "contributions": report_stations.contributions(
             runs, drawn={one.runs[0].folder for one in series}
         ),

@@ -134,7 +134,7 @@ def missing_notes(series: Sequence[Series], categories: Sequence[str]) -> list[s
     for one in series:
         for run in one.runs:
             if run.failed:
-                notes.append(f"{one.label}, {run.name}: the run failed ({run.error})")
+                notes.append(f"{one.label}, {run.name}: the run {run.ending} ({run.error})")
             notes += [f"{one.label}, {run.name}: {problem}" for problem in run.problems]
         whole = Series(one.label, one.method, tuple(run for run in one.runs if not run.failed))
         for category in categories:

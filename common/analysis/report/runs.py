@@ -45,7 +45,7 @@ def banners(runs: Sequence[Run]) -> list[Banner]:
         )
     for run in runs:
         if run.failed:
-            found.append(Banner(f"Run {run.name} failed", wording.printable(run.error), True))
+            found.append(Banner(f"Run {run.name} {run.ending}", wording.printable(run.error), True))
     absent = dict.fromkeys(
         f"{station.get('name', '?')} ({station.get('status', '?')})"
         for run in runs
@@ -58,6 +58,11 @@ def banners(runs: Sequence[Run]) -> list[Banner]:
         text = f"{wording.printable(str(told or wording.listed(list(absent))))}. "
         text += "The reasons stand under “Who took part”."
         found.append(Banner("Stations without a part in a result", text, True))
+    for run in runs:
+        for name, own in sorted(run.influence.items()):
+            if own.get("verdict") == "quarantine":
+                heading = f"{wording.printable(name)} of run {run.name} is under quarantine"
+                found.append(Banner(heading, wording.printable(own.get("sentence")), True))
     return found
 
 

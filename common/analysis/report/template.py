@@ -154,6 +154,7 @@ brackets a 95 % bootstrap interval over categories.</dd>
 <p>{{ participation }}</p>
 {% if absent_table %}{{ show_table(absent_table) }}{% endif %}
 {% if station_table %}{{ show_folded(station_table, 'Everyone who was asked') }}{% endif %}
+{% if influence_table %}{{ show_table(influence_table) }}{% endif %}
 {% for one in contributions %}{% if loop.length > 2 %}<details><summary>{{ one.name }}</summary>
 {{ show_table(one.table) }}{{ show_pictures(one.pictures) }}</details>{% else %}
 {{ show_table(one.table) }}{{ show_pictures(one.pictures) }}{% endif %}{% endfor %}

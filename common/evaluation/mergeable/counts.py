@@ -219,6 +219,32 @@ class EvaluationCounts:
         """Scores of the good (0) or the defective (1) images counted so far, ascending."""
         return sorted(image.score for image in self._state.images if image.label == label)
 
+    def images_alone(self) -> EvaluationCounts:
+        """The same images with their scores, and nothing of their pixels."""
+        alone = EvaluationCounts()
+        alone._state.images = sorted(self._state.images)
+        return alone
+
+    def rescored(self, good: Sequence[float], defective: Sequence[float]) -> EvaluationCounts:
+        """The same images with other scores, and nothing of their pixels.
+
+        Parameters
+        ----------
+        good, defective : sequences of float
+            For the good and the defective images, in ascending order of the scores they have now.
+
+        Raises
+        ------
+        ValueError
+            If there is not one for each, or one is not finite.
+        """
+        images, again = sorted(self._state.images), EvaluationCounts()
+        for old, new in zip(images, [*good, *defective], strict=True):
+            again._state.images.append(
+                image_record(old.label, float(new), old.types, old.has_masks)
+            )
+        return again
+
     def _add(self, more: CountsState) -> None:
         """Add a state to this one; histograms are replaced, never changed in place."""
         state = self._state

@@ -12,6 +12,7 @@ from common.patchcore.exact.blas import usable_threads
 from common.patchcore.exact.device_filter import MOST_THREADS, DeviceTable, device_products
 from common.patchcore.exact.filters import FrameFilter
 from common.patchcore.exact.frame import fit_frame
+from common.patchcore.exact.owner_pairs import OwnerPairs, owner_spans
 from common.patchcore.exact.search_kernels import FAR
 
 _QUERIES = 2048
@@ -29,6 +30,8 @@ class DeviceSearch:
         How many threads measure what the device leaves.
     block_queries, block_rows : int, optional
         Sizes of the working blocks. They change nothing but the time.
+    owners : array of shape (m,), optional
+        Who brought each row: sorted, for `nearest_two`.
 
     Raises
     ------
@@ -48,7 +51,9 @@ class DeviceSearch:
         threads: int | None = None,
         block_queries: int = _QUERIES,
         block_rows: int = _ROWS,
+        owners: NDArray[np.integer] | None = None,
     ) -> None:
+        self.owned = None if owners is None else owner_spans(owners, block_rows)
         self.threads = min(usable_threads(threads), MOST_THREADS)
         self.block_queries, self.block_rows = block_queries, block_rows
         with device_products(device):
@@ -59,6 +64,17 @@ class DeviceSearch:
         self, queries: NDArray[np.float32], k: int
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return squared distances and indices, both (q, k), nearest first."""
+        return self._found(queries, k, None)
+
+    def nearest_two(
+        self, queries: NDArray[np.float32], places: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return what `BoundSearch.nearest_two` does."""
+        return self._found(queries, 2, places)
+
+    def _found(
+        self, queries: NDArray[np.float32], k: int, places: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         squared = np.full((len(queries), k), np.inf)
         indices = np.full((len(queries), k), -1, dtype=np.int64)
         # Small enough that every thread has a block; never so small that products are slow.
@@ -66,7 +82,10 @@ class DeviceSearch:
         blocks = [slice(i, i + size) for i in range(0, len(queries), size)]
 
         def work(block: slice) -> None:
-            self._search_block(queries[block], squared[block], indices[block])
+            pairs = None
+            if places is not None:
+                pairs = OwnerPairs(places, squared[block], indices[block])
+            self._search_block(queries[block], squared[block], indices[block], pairs)
 
         with device_products(self.table.device):
             if self.threads == 1 or len(blocks) <= 1:
@@ -83,12 +102,20 @@ class DeviceSearch:
         queries: NDArray[np.float32],
         squared: NDArray[np.float64],
         indices: NDArray[np.int64],
+        pairs: OwnerPairs | None,
     ) -> None:
-        """Go through the bank for one block of queries."""
+        """Go through the bank for one block of queries; with `pairs`, owner by owner."""
         table = self.table
         vectors, norms, _ = FrameFilter(table.frame).vectors(queries)
         vectors[~(norms <= FAR)] = 0
         near = torch.from_numpy(vectors).to(table.device)
-        for begin in range(0, table.count, self.block_rows):
-            end = min(begin + self.block_rows, table.count)
-            table.merge(near, queries, norms, begin, end, squared, indices)
+        if pairs is None:
+            for begin in range(0, table.count, self.block_rows):
+                end = min(begin + self.block_rows, table.count)
+                table.merge(near, queries, norms, begin, end, squared, indices)
+            return
+        for own in self.owned or ():
+            values, found = pairs.begin()
+            for begin, end in own:
+                table.merge(near, queries, norms, begin, end, values, found)
+            pairs.end()

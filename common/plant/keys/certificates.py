@@ -1,4 +1,4 @@
-"""The plant's certificate authority and the server certificates that it signs."""
+"""Certificates and keys in PEM: read, written, looked into."""
 
 from __future__ import annotations
 
@@ -6,22 +6,16 @@ import datetime as dt
 import ipaddress
 import math
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.errors import InputError
 
-AUTHORITY_DAYS: Final = 3650
-SERVER_DAYS: Final = 825
-_BACKDATED: Final = dt.timedelta(hours=1)
-"""A station whose clock is a little late must not refuse a new certificate."""
 _LABEL: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
@@ -53,7 +47,7 @@ def read_private_key(path: Path) -> ec.EllipticCurvePrivateKey:
         If the file cannot be read or holds no elliptic curve key.
     """
     try:
-        key = serialization.load_pem_private_key(_bytes(path), None)
+        key = serialization.load_pem_private_key(key_bytes(path), None)
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: is no PEM private key ({error}); expected one") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
@@ -70,9 +64,23 @@ def read_certificate(path: Path) -> x509.Certificate:
         If the file cannot be read or holds none.
     """
     try:
-        return x509.load_pem_x509_certificate(_bytes(path))
+        return x509.load_pem_x509_certificate(key_bytes(path))
     except ValueError as error:
         raise InputError(f"{path}: is no PEM certificate ({error}); expected one") from error
+
+
+def read_certificates(path: Path) -> list[x509.Certificate]:
+    """Read all certificates of a PEM file, in its order.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or holds none.
+    """
+    try:
+        return x509.load_pem_x509_certificates(key_bytes(path))
+    except ValueError as error:
+        raise InputError(f"{path}: holds no PEM certificates ({error}); expected some") from error
 
 
 def same_key(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> bool:
@@ -87,81 +95,6 @@ def signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> boo
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True
-
-
-def make_authority(
-    key: ec.EllipticCurvePrivateKey, now: dt.datetime, days: int = AUTHORITY_DAYS
-) -> x509.Certificate:
-    """Make the self-signed certificate of a plant's authority.
-
-    Parameters
-    ----------
-    key : private key
-    now : datetime with a time zone
-    days : int
-        Days from now to its end.
-
-    Returns
-    -------
-    Certificate
-        For signing certificates of servers only, not of further authorities. Its name is made of
-        its key: two plants' authorities are never taken for one another, and one that is made anew
-        from the same key takes the place of the old one wherever that is still in use.
-    """
-    identity = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    name = _name(f"fedpatchcore plant {identity.digest.hex()[:8]}")
-    usage = _key_usage(key_cert_sign=True, crl_sign=True)
-    return (
-        _builder(name, name, key.public_key(), now, now + dt.timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .sign(key, hashes.SHA384())
-    )
-
-
-def make_server_certificate(
-    names: Sequence[str],
-    key: ec.EllipticCurvePrivateKey,
-    authority: x509.Certificate,
-    authority_key: ec.EllipticCurvePrivateKey,
-    now: dt.datetime,
-    days: int = SERVER_DAYS,
-) -> x509.Certificate:
-    """Sign a TLS server's certificate.
-
-    Parameters
-    ----------
-    names : sequence of str
-        DNS names and IP addresses by which the server is reached, the first one its own name.
-    key : private key
-        The server's.
-    authority, authority_key
-        Who signs.
-    now : datetime with a time zone
-    days : int
-        Days from now to its end; it never outlives the authority.
-
-    Returns
-    -------
-    Certificate
-
-    Raises
-    ------
-    InputError
-        If a name is neither a DNS name nor an IP address.
-    """
-    until = min(now + dt.timedelta(days=days), authority.not_valid_after_utc)
-    alternatives = x509.SubjectAlternativeName([_general_name(name) for name in names])
-    issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
-    return (
-        _builder(_name(names[0]), authority.subject, key.public_key(), now, until)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(digital_signature=True), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(alternatives, critical=False)
-        .add_extension(issuer_id, critical=False)
-        .sign(authority_key, hashes.SHA384())
-    )
 
 
 def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
@@ -203,55 +136,8 @@ def normalized_name(name: str) -> str:
     return name.lower()
 
 
-def _general_name(name: str) -> x509.GeneralName:
-    name = normalized_name(name)
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
-
-
-def _builder(
-    subject: x509.Name,
-    issuer: x509.Name,
-    public: ec.EllipticCurvePublicKey,
-    now: dt.datetime,
-    until: dt.datetime,
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(public)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATED)
-        .not_valid_after(until)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-    )
-
-
-def _name(text: str) -> x509.Name:
-    # X.509 allows 64 characters; the full name stands among the alternative names.
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])
-
-
-def _key_usage(
-    digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False
-) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=digital_signature,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=key_cert_sign,
-        crl_sign=crl_sign,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _bytes(path: Path) -> bytes:
+def key_bytes(path: Path) -> bytes:
+    """Read a file of keys or certificates; InputError naming it if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:

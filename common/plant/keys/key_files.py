@@ -23,13 +23,19 @@ class KeyFolder:
 
     ::
 
-        ca.key, ca.crt             the authority; ca.key stays with the administrator
+        ca.key, ca.crt             the authority; ca.key stays with the administrator, offline
+        stations-ca.key, .crt      the stations' authority below it; stays with the administrator
+        revoked.pem                revocation lists of both
+        certificates/NAME.crt      every certificate that a station has been given
         server/                    goes to the server's host
-            ca.crt superlink.crt superlink.key executor.secret stations/NAME.pub
+            ca.crt superlink.crt superlink.key executor.secret app.key app.pub stations/NAME.pub
+            stations/images.toml   how many images a station may count for, if registered
         gateway/                   goes to the gateway's host
-            ca.crt gateway.crt gateway.key
+            ca.crt gateway.crt gateway.key stations-ca.crt revoked.pem stations/NAME.pub
         stations/NAME/             goes to that station, and to nobody else
-            ca.crt station.key station.pub
+            ca.crt app.pub station.key station.pub station.pem
+        services/NAME/             goes to that station, too, if it serves others than itself
+            ca.crt line.crt line.key
     """
 
     root: Path
@@ -43,6 +49,25 @@ class KeyFolder:
     def authority_key(self) -> Path:
         """Key of the authority: whoever has it can pass for the plant's server."""
         return self.root / "ca.key"
+
+    @property
+    def stations_authority(self) -> Path:
+        """Certificate of the authority that signs stations' certificates."""
+        return self.root / "stations-ca.crt"
+
+    @property
+    def stations_authority_key(self) -> Path:
+        """Its key: whoever has it can come through the gateway under any name."""
+        return self.root / "stations-ca.key"
+
+    @property
+    def revoked(self) -> Path:
+        """Revocation lists of both authorities."""
+        return self.root / "revoked.pem"
+
+    def issued(self, name: str) -> Path:
+        """All certificates that a station has been given, the newest last."""
+        return self.root / "certificates" / f"{name}.crt"
 
     @property
     def server(self) -> Path:
@@ -65,17 +90,40 @@ class KeyFolder:
         return self.server / "executor.secret"
 
     @property
+    def app_key(self) -> Path:
+        """Key with which the server's app signs what it asks of stations."""
+        return self.server / "app.key"
+
+    @property
+    def app_public(self) -> Path:
+        """Its public half, which every station is given."""
+        return self.server / "app.pub"
+
+    @property
     def members(self) -> Path:
         """Public keys of the stations: who belongs to the plant."""
         return self.server / "stations"
+
+    @property
+    def registered_images(self) -> Path:
+        """How many training images a station may count for, where that is registered."""
+        return self.members / "images.toml"
 
     def member(self, name: str) -> Path:
         """Public key by which the server knows a station."""
         return self.members / f"{name}.pub"
 
+    def let_in(self, name: str) -> Path:
+        """The same key at the gateway, which binds it to the station's certificate."""
+        return self.gateway / "stations" / f"{name}.pub"
+
     def station(self, name: str) -> Path:
         """All that one station gets."""
         return self.root / "stations" / name
+
+    def service(self, name: str) -> Path:
+        """What the service at the line of one station gets, where others are to reach it."""
+        return self.root / "services" / name
 
     def station_names(self) -> list[str]:
         """Stations that have a key here or at the server's, in alphabetical order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ from common.plant.keys.certificates import (
     days_left,
     names_of,
     read_certificate,
+    read_certificates,
     read_private_key,
     same_key,
     signed_by,
 )
 from common.plant.keys.key_files import KeyFolder
+from common.plant.keys.revocation import read_revocation_lists, revoked_serials
 from common.plant.keys.station_keys import fingerprint, read_public_key, read_station_key
 
 WARNING_DAYS: Final = 60
@@ -95,6 +98,13 @@ def _entries(folder: KeyFolder, now: dt.datetime) -> Iterator[KeyEntry]:
     yield from _private(
         folder, folder.authority_key, "signs certificates; stays with the administrator"
     )
+    if folder.stations_authority.exists():
+        yield _stations_authority(folder, authority, now)
+    yield from _private(
+        folder, folder.stations_authority_key, "signs stations' certificates; the administrator's"
+    )
+    if folder.revoked.exists():
+        yield _revocation(folder, now)
     for path, server, host in zip(
         folder.server_certificates, ("SuperLink", "gateway"), ("server", "gateway"), strict=True
     ):
@@ -107,8 +117,11 @@ def _entries(folder: KeyFolder, now: dt.datetime) -> Iterator[KeyEntry]:
             yield from _private(
                 folder, folder.executor_secret, "for the server's host and nobody else"
             )
+            yield from _private(
+                folder, folder.app_key, "signs what stations are asked; for the executor alone"
+            )
     for station in folder.station_names():
-        yield _station(folder, station)
+        yield _station(folder, station, now)
 
 
 def _certificate(
@@ -129,7 +142,55 @@ def _certificate(
     )
 
 
-def _station(folder: KeyFolder, name: str) -> KeyEntry:
+def _stations_authority(
+    folder: KeyFolder, authority: x509.Certificate, now: dt.datetime
+) -> KeyEntry:
+    path = folder.stations_authority
+    certificate = read_certificate(path)
+    problems = _ending(certificate, now, _NEW_AUTHORITY)
+    if not signed_by(certificate, authority):
+        problems.append(
+            f"was not signed by ca.crt; renew with `fedpatchcore keys {folder.root} --renew`"
+        )
+    name = certificate.subject.rfc4514_string().removeprefix("CN=")
+    purpose = f"authority of stations' certificates ({name}); a copy for the gateway"
+    return KeyEntry(
+        path.relative_to(folder.root), purpose, certificate.not_valid_after_utc, tuple(problems)
+    )
+
+
+def _revocation(folder: KeyFolder, now: dt.datetime) -> KeyEntry:
+    lists = read_revocation_lists(folder.revoked)
+    # A list without an end is none that we made; taken as ended.
+    ends = min(crl.next_update_utc or crl.last_update_utc for crl in lists)
+    problems = []
+    days = math.ceil((ends - now) / dt.timedelta(days=1))
+    renew = f"renew with `fedpatchcore keys {folder.root} --renew` and copy it to the gateway"
+    if days <= 0:
+        problems.append(f"expired on {ends:%Y-%m-%d}: the gateway refuses every station; {renew}")
+    elif days <= WARNING_DAYS:
+        problems.append(f"expires in {days} days, on {ends:%Y-%m-%d}; {renew}")
+    copy = folder.gateway / "revoked.pem"
+    if copy.exists() and copy.read_bytes() != folder.revoked.read_bytes():
+        problems.append(f"differs from {copy.relative_to(folder.root)}; run `fedpatchcore keys`")
+    count = len(revoked_serials(lists))
+    purpose = f"revoked certificates of stations: {count}; a copy for the gateway"
+    return KeyEntry(folder.revoked.relative_to(folder.root), purpose, ends, tuple(problems))
+
+
+def _station_certificate(folder: KeyFolder, name: str) -> x509.Certificate | None:
+    """The newest certificate of a station that is not revoked."""
+    record = folder.issued(name)
+    if not record.exists():
+        return None
+    revoked: frozenset[int] = frozenset()
+    if folder.revoked.exists():
+        revoked = revoked_serials(read_revocation_lists(folder.revoked))
+    left = [one for one in read_certificates(record) if one.serial_number not in revoked]
+    return left[-1] if left else None
+
+
+def _station(folder: KeyFolder, name: str, now: dt.datetime) -> KeyEntry:
     key, member = folder.station(name) / "station.key", folder.member(name)
     problems: list[str] = []
     shown = fingerprint(read_public_key(member)) if member.exists() else ""
@@ -146,7 +207,21 @@ def _station(folder: KeyFolder, name: str) -> KeyEntry:
         purpose = f"for this station and nobody else; key {own}"
     else:
         purpose = f"handed over, its private key is not here; key {shown}"
-    return KeyEntry(folder.station(name).relative_to(folder.root), purpose, None, tuple(problems))
+    certificate = _station_certificate(folder, name)
+    expires = None if certificate is None else certificate.not_valid_after_utc
+    if certificate is None:
+        problems.append("has no certificate for the gateway; run `fedpatchcore keys` again")
+    else:
+        problems += _ending(
+            certificate,
+            now,
+            f"give it a new one: `fedpatchcore keys {folder.root} --renew --station {name}`",
+        )
+    pem = folder.station(name) / "station.pem"
+    if pem.exists():
+        problems += _open_to_others(pem)
+    path = folder.station(name).relative_to(folder.root)
+    return KeyEntry(path, purpose, expires, tuple(problems))
 
 
 def _private(folder: KeyFolder, path: Path, purpose: str) -> Iterator[KeyEntry]:

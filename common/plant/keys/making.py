@@ -1,8 +1,9 @@
-"""Making a plant's keys: an authority, two servers' certificates, a secret, a key per station.
+"""Making a plant's keys: authorities, two servers' certificates, secrets, each station's own.
 
 A second run adds what is missing and replaces nothing, so a new station is one more run. Only
-`renew` replaces certificates, never a key: each server's key stays, so that renewing changes one
-file at a time and a server is never left with a certificate that does not belong to its key.
+`renew` replaces certificates. A server's key stays then, so that renewing changes one file at a
+time and a server is never left with a certificate that does not belong to its key; a station's
+certificate and the key for it are one file, and renewing makes both.
 """
 
 from __future__ import annotations
@@ -15,9 +16,28 @@ from typing import Final
 
 from common.data.partition import AUTOVI_STATIONS, QUALITY_CONTROL
 from common.errors import InputError
-from common.plant.keys.certificates import new_private_key, normalized_name
+from common.plant.keys.app_keys import (
+    app_private_pem,
+    app_public_pem,
+    new_app_key,
+    read_app_key,
+    read_app_public,
+)
+from common.plant.keys.certificates import certificate_pem, new_private_key, normalized_name
 from common.plant.keys.key_files import PRIVATE, KeyFolder, NewFile, held, write_files
-from common.plant.keys.server_keys import Wanted, copy_of_authority, plan_authority, plan_server
+from common.plant.keys.registered_images import images_toml, read_registered_images
+from common.plant.keys.server_keys import (
+    Wanted,
+    copied,
+    plan_authority,
+    plan_server,
+    plan_service,
+)
+from common.plant.keys.station_credentials import (
+    plan_certificate,
+    plan_revocation,
+    plan_stations_authority,
+)
 from common.plant.keys.station_keys import (
     private_openssh,
     public_openssh,
@@ -76,44 +96,108 @@ def _has_keys(root: Path) -> bool:
 
 
 def _refuse_names(wanted: Wanted) -> None:
-    for name in wanted.stations or ():
+    if (wanted.hosts is not None and wanted.service is None) or (
+        wanted.service is not None and wanted.renew
+    ):
+        raise InputError("--host is for --service NAME, and --renew for all others; see --help")
+    for name in (*(wanted.stations or ()), *([wanted.service] if wanted.service else ())):
         if not re.fullmatch(STATION_PATTERN, name):
             raise InputError(
-                f"--station {name!r} is no usable name; expected up to 64 letters, digits, dots, "
-                "hyphens and underscores, a letter or digit first"
+                f"{name!r} is no usable name of a station; expected up to 64 letters, digits, "
+                "dots, hyphens and underscores, a letter or digit first"
             )
-    for name in (*(wanted.gateway or ()), *(wanted.superlink or ())):
+    for name in (*(wanted.gateway or ()), *(wanted.superlink or ()), *(wanted.hosts or ())):
         normalized_name(name)
+    if wanted.images is not None and (wanted.images < 1 or not wanted.stations):
+        raise InputError(
+            f"--images {wanted.images}: expected a number of training images, from 1 on, of the "
+            "stations that --station names"
+        )
     if wanted.days is not None and not 1 <= wanted.days <= LONGEST_DAYS:
         raise InputError(f"--days {wanted.days}: expected 1 to {LONGEST_DAYS}")
 
 
 def _plan(folder: KeyFolder, wanted: Wanted, now: dt.datetime) -> list[NewFile]:
     """Everything to be written, in an order in which a run that is cut off can be repeated."""
-    authority, files, last = plan_authority(folder, wanted, now)
+    plant, files, last = plan_authority(folder, wanted, now)
+    authority, first, then = plan_stations_authority(folder, wanted, plant, now)
+    files, last = [*files, *first], [*then, *last]
+    lists, revoked = plan_revocation(folder, plant, authority, now, renew=wanted.renew)
+    files += revoked
+    app_public, app_files = _app_key(folder)
+    files += app_files
     stations = _stations(folder, wanted)
+    members: dict[str, bytes] = {}
+    certified: list[NewFile] = []
     for name in stations:
-        files += _station(folder, name)
+        made, members[name] = _station(folder, name)
+        files += made
+        certified += plan_certificate(folder, name, wanted, authority, lists, now)
     servers: list[NewFile] = []
     for home, server, names in (
         (folder.server, "superlink", wanted.superlink),
         (folder.gateway, "gateway", wanted.gateway),
     ):
-        servers += plan_server(folder, home, server, names, wanted, authority, now)
-    if wanted.days is not None and not servers:
+        servers += plan_server(folder, home, server, names, wanted, plant, now)
+    service = plan_service(folder, wanted, plant, now)
+    servers += service
+    if wanted.days is not None and not servers and not certified:
         raise InputError(
             f"{folder.root}: --days is for new certificates and none is to be made; "
             "add --renew to make them anew"
         )
-    files += servers
+    files += [*certified, *servers]
     if not folder.executor_secret.exists():
         secret = secrets.token_hex(32).encode()
         files.append(NewFile(folder.executor_secret, secret, PRIVATE))
     written = {file.path.parent for file in files}
-    for home in (folder.server, folder.gateway, *map(folder.station, stations)):
-        if home in written or home.is_dir():
-            files += copy_of_authority(home, authority)
-    return [*files, *last]
+
+    def gets(home: Path) -> bool:
+        return home in written or home.is_dir()
+
+    ca = certificate_pem(plant.certificate)
+    for home in filter(gets, (folder.server, folder.gateway)):
+        files += copied(home / "ca.crt", ca)
+    if wanted.service is not None:
+        files += copied(folder.service(wanted.service) / "ca.crt", ca)
+    for home in filter(gets, map(folder.station, stations)):
+        files += [*copied(home / "ca.crt", ca), *copied(home / "app.pub", app_public)]
+    if gets(folder.gateway):
+        crl = revoked[0].content if revoked else folder.revoked.read_bytes()
+        stations_ca = certificate_pem(authority.certificate)
+        files += copied(folder.gateway / "stations-ca.crt", stations_ca)
+        files += copied(folder.gateway / "revoked.pem", crl)
+        for name in stations:
+            files += copied(folder.let_in(name), members[name])
+    return [*files, *_images(folder, wanted), *last]
+
+
+def _images(folder: KeyFolder, wanted: Wanted) -> list[NewFile]:
+    """The registered numbers of images, with those that are wanted."""
+    if wanted.images is None:
+        return []
+    path = folder.registered_images
+    known = read_registered_images(path)
+    known.update(dict.fromkeys(wanted.stations or (), wanted.images))
+    return copied(path, images_toml(known))
+
+
+def _app_key(folder: KeyFolder) -> tuple[bytes, list[NewFile]]:
+    """Public half of the app's key, and its files as far as they are missing."""
+    path, public = folder.app_key, folder.app_public
+    if not path.exists() and public.exists():  # the executor's host alone has the key
+        return app_public_pem(read_app_public(public)), []
+    key = read_app_key(path) if path.exists() else new_app_key()
+    content = app_public_pem(key.public_key())
+    files = [] if path.exists() else [NewFile(path, app_private_pem(key), PRIVATE)]
+    if not public.exists():
+        files.append(NewFile(public, content))
+    elif read_app_public(public) != key.public_key():
+        raise InputError(
+            f"{public}: does not belong to {path}; remove the one that is wrong and run the "
+            "command again (a new app.pub must go to every station)"
+        )
+    return content, files
 
 
 def _stations(folder: KeyFolder, wanted: Wanted) -> list[str]:
@@ -126,25 +210,29 @@ def _stations(folder: KeyFolder, wanted: Wanted) -> list[str]:
     return sorted({*known, *(usual if wanted.stations is None else wanted.stations)})
 
 
-def _station(folder: KeyFolder, name: str) -> list[NewFile]:
-    """Key of one station; where only its public half is here, the rest has been handed over."""
+def _station(folder: KeyFolder, name: str) -> tuple[list[NewFile], bytes]:
+    """Flower's key of one station, and its public half as a line.
+
+    Where only the public half is here, the rest has been handed over.
+    """
     home, member = folder.station(name), folder.member(name)
     key_path = home / "station.key"
     files = []
     if key_path.exists():
         key = read_station_key(key_path)
     elif member.exists():
-        return []
+        return [], public_openssh(read_public_key(member), name)
     else:
         key = new_private_key()
         files.append(NewFile(key_path, private_openssh(key), PRIVATE))
     # The server's copy comes last: it makes the station a member of the plant.
+    line = public_openssh(key.public_key(), name)
     for path in (home / "station.pub", member):
         if not path.exists():
-            files.append(NewFile(path, public_openssh(key.public_key(), name)))
+            files.append(NewFile(path, line))
         elif read_public_key(path) != key.public_key():
             raise InputError(
                 f"{path}: does not belong to {key_path}; remove the one that is wrong and run the "
                 "command again"
             )
-    return files
+    return files, line

@@ -13,10 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from common.errors import InputError
 from common.plant.keys.certificates import (
-    SERVER_DAYS,
     certificate_pem,
-    make_authority,
-    make_server_certificate,
     names_of,
     new_private_key,
     normalized_name,
@@ -27,10 +24,18 @@ from common.plant.keys.certificates import (
     signed_by,
 )
 from common.plant.keys.key_files import PRIVATE, KeyFolder, NewFile
+from common.plant.keys.signing import (
+    CERTIFICATE_DAYS,
+    make_authority,
+    make_server_certificate,
+)
 
 LOCAL_NAMES: Final = ("localhost", "127.0.0.1")
 """On every certificate: the executor beside the SuperLink dials it so, and a station's SuperNode
 reaches the gateway through a relay on its own machine."""
+
+LINE: Final = "line"
+"""How the two files of a service at the line are called."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +50,17 @@ class Wanted:
         DNS names and IP addresses under which each is reached, besides `LOCAL_NAMES`. Default for
         a new folder: `gateway` and `superlink`.
     days : int or None
-        Validity of new certificates, default `SERVER_DAYS`.
+        Validity of new certificates, default `CERTIFICATE_DAYS`.
     renew : bool
-        Make new certificates for both servers, from the keys that they have.
+        Make new certificates: for both servers, from the keys that they have, and for every
+        station. If `gateway` or `superlink` is given, for the servers alone; if `stations` is,
+        for these stations alone.
+    images : int or None
+        How many training images each of `stations` may count for in a run; registers it.
+    service : str or None
+        A station whose service at the line is to have a certificate.
+    hosts : sequence of str or None
+        DNS names and IP addresses under which that service is reached, besides `LOCAL_NAMES`.
     """
 
     stations: Sequence[str] | None = None
@@ -55,6 +68,21 @@ class Wanted:
     superlink: Sequence[str] | None = None
     days: int | None = None
     renew: bool = False
+    images: int | None = None
+    service: str | None = None
+    hosts: Sequence[str] | None = None
+
+    @property
+    def renew_servers(self) -> bool:
+        """Whether both servers are to have new certificates."""
+        named = self.gateway is not None or self.superlink is not None
+        return self.renew and (named or self.stations is None)
+
+    def renew_station(self, name: str) -> bool:
+        """Whether a station is to have a new certificate."""
+        if self.stations is not None:
+            return self.renew and name in self.stations
+        return self.renew and self.gateway is None and self.superlink is None
 
 
 @dataclass(frozen=True)
@@ -84,10 +112,16 @@ def plan_authority(
             raise InputError(
                 f"{path}: was not made for {key_path}; bring back the pair that belongs together"
             )
-        return Authority(certificate, key), [], []
+        if key is None or may_sign_authorities(certificate):
+            return Authority(certificate, key), [], []
+        # As the first version made it. From the same key and with the same name, so whoever has
+        # the old one goes on trusting what either has signed.
+        certificate = make_authority(key, now)
+        new = NewFile(path, certificate_pem(certificate), replace=True)
+        return Authority(certificate, key), [], [new]
     first: list[NewFile] = []
     if key is None:
-        if not wanted.renew and any(path.exists() for path in folder.server_certificates):
+        if not wanted.renew_servers and any(path.exists() for path in folder.server_certificates):
             raise InputError(
                 f"{path}: is missing, but servers have certificates; bring it back (every ca.crt "
                 "below this folder is a copy), or add --renew for a new authority, whose ca.crt "
@@ -113,7 +147,7 @@ def plan_server(
     old = read_certificate(path) if path.exists() else None
     key = read_private_key(key_path) if key_path.exists() else None
     asked = None if names is None else _with_local(names)
-    if old is not None and not wanted.renew:
+    if old is not None and not wanted.renew_servers:
         _refuse_contradiction(folder, server, path, old, key, asked, authority)
         return []
     if old is not None and key is None:
@@ -142,10 +176,29 @@ def plan_server(
         authority.certificate,
         authority.key,
         now,
-        wanted.days or SERVER_DAYS,
+        wanted.days or CERTIFICATE_DAYS,
     )
     files.append(NewFile(path, certificate_pem(certificate), replace=old is not None))
     return files
+
+
+def plan_service(
+    folder: KeyFolder, wanted: Wanted, authority: Authority, now: dt.datetime
+) -> list[NewFile]:
+    """Key and certificate of a station's service at the line, if one is wanted and missing."""
+    if wanted.service is None:
+        return []
+    home, names = folder.service(wanted.service), wanted.hosts or [wanted.service]
+    path = home / f"{LINE}.crt"
+    if path.exists():
+        there = names_of(read_certificate(path))
+        if set(there) == set(_with_local(names)):
+            return []
+        raise InputError(
+            f"{path}: is made for {', '.join(there)}; remove it for a new one, from the same key"
+        )
+    only = Wanted(days=wanted.days)
+    return plan_server(folder, home, LINE, names, only, authority, now)
 
 
 def _refuse_contradiction(
@@ -179,9 +232,14 @@ def _with_local(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(normalized_name(name) for name in (*names, *LOCAL_NAMES)))
 
 
-def copy_of_authority(home: Path, authority: Authority) -> list[NewFile]:
-    """The authority's certificate in one folder, unless it is there."""
-    path, content = home / "ca.crt", certificate_pem(authority.certificate)
+def may_sign_authorities(certificate: x509.Certificate) -> bool:
+    """Whether an authority may sign that of the stations; the first version's may not."""
+    limits = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    return limits.path_length is None or limits.path_length >= 1
+
+
+def copied(path: Path, content: bytes) -> list[NewFile]:
+    """A copy of a file for another folder, unless it is there."""
     if path.exists() and path.read_bytes() == content:
         return []
     return [NewFile(path, content, replace=True)]

@@ -68,6 +68,14 @@ def read_public_key(path: Path) -> ec.EllipticCurvePublicKey:
     return key
 
 
+def sent_key(key: ec.EllipticCurvePublicKey) -> str:
+    """A public key as a SuperNode sends it with every call: PEM, in base64."""
+    pem = key.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return base64.b64encode(pem).decode("ascii")
+
+
 def fingerprint(key: ec.EllipticCurvePublicKey) -> str:
     """Short name of a public key, the one that `ssh-keygen -l` prints.
 

@@ -5,17 +5,24 @@ Nothing here imports flwr: a station is checked before any of its processes star
 
 from __future__ import annotations
 
+import datetime as dt
+import email.utils
 import queue
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
 
+from common.plant.preflight.inner_tls import InnerTls, Refused
+
+INNER_NAME: Final = "127.0.0.1"
+"""By which a SuperNode reaches the gateway, through the relay on its own machine."""
 SECONDS: Final = 10.0
 """Longest wait of any one step."""
 _MOST_BYTES: Final = 64 * 1024
@@ -47,11 +54,31 @@ class Answer:
         Names in lower case.
     text : str
         Start of the body, as it came.
+    asked, answered : datetime
+        This machine's clock when the request was sent, and when the answer was there.
     """
 
     status: int
     headers: dict[str, str]
     text: str
+    asked: dt.datetime
+    answered: dt.datetime
+
+    @property
+    def ahead(self) -> float | None:
+        """Seconds that this machine's clock is ahead of the answerer's, to about a second.
+
+        None if the answer has no date. A date has whole seconds, so half of one is added; of the
+        time between question and answer, half is taken for the way there.
+        """
+        try:
+            theirs = email.utils.parsedate_to_datetime(self.headers.get("date", ""))
+        except ValueError:
+            return None
+        if theirs.tzinfo is None:
+            return None
+        ours = self.asked + (self.answered - self.asked) / 2
+        return (ours - theirs).total_seconds() - 0.5
 
 
 @dataclass(frozen=True)
@@ -118,7 +145,7 @@ def connect(addresses: list[_Address], seconds: float = SECONDS) -> socket.socke
 
 
 class Line:
-    """Requests to one gateway, each over a TLS connection of its own.
+    """Requests to one gateway, each over a connection of its own.
 
     Parameters
     ----------
@@ -127,9 +154,11 @@ class Line:
     host : str
         The name that its certificate must carry.
     context : SSLContext
-        Says whom to trust.
+        Says whom to trust and what to show.
     seconds : float
         Longest wait of any one step.
+    inner : SSLContext, optional
+        Of the SuperNode's own TLS inside, which is for 127.0.0.1; without it there is none.
     """
 
     def __init__(
@@ -138,9 +167,10 @@ class Line:
         host: str,
         context: ssl.SSLContext,
         seconds: float = SECONDS,
+        inner: ssl.SSLContext | None = None,
     ) -> None:
         self._addresses, self._host = addresses, host
-        self._context, self._seconds = context, seconds
+        self._context, self._seconds, self._inner = context, seconds, inner
 
     def open(self) -> ssl.SSLSocket:
         """Connect and shake hands.
@@ -176,34 +206,55 @@ class Line:
             address = str(tls.getpeername()[0])
             return Peer(address, tls.version() or "TLS", x509.load_der_x509_certificate(der))
 
-    def ask(self, method: str, path: str) -> Answer:
-        """Send one request without a body and read its answer.
+    def ask(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> Answer:
+        """Send one request and read its answer.
+
+        Parameters
+        ----------
+        method, path : str
+        headers : mapping of str to str, optional
+            Besides those that every request has.
+        body : bytes, optional
+
+        Returns
+        -------
+        Answer
 
         Raises
         ------
         Unreachable
-            As `open`, and step `http`: no HTTP is spoken there, or not in time.
+            As `open`; step `certificate`: it ended the connection after the handshake, which is how
+            a station's certificate is refused; step `http`: no HTTP is spoken there, or not in
+            time.
         ssl.SSLCertVerificationError
         """
         until = time.monotonic() + self._seconds
         place = f"[{self._host}]" if ":" in self._host else self._host
         request = (
             f"{method} {path} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n"
-            "User-Agent: fedpatchcore-check\r\nContent-Length: 0\r\n\r\n"
+            f"User-Agent: fedpatchcore-check\r\nContent-Length: {len(body)}\r\n"
         )
-        received = b""
+        request += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        received, asked = b"", dt.datetime.now(dt.UTC)
         with self.open() as tls:
             try:
-                tls.settimeout(max(0.01, until - time.monotonic()))
-                tls.sendall(request.encode("ascii"))
+                talk = self._talk(tls, until)
+                asked = dt.datetime.now(dt.UTC)
+                talk.send(request.encode("ascii") + b"\r\n" + body)
                 while len(received) < _MOST_BYTES:
-                    tls.settimeout(max(0.01, until - time.monotonic()))
-                    piece = tls.recv(4096)
+                    piece = talk.receive()
                     if not piece:
                         break
                     received += piece
                     if _is_whole(received):
                         break
+            except Refused:
+                text = "connected, but it ended the connection right after the handshake"
+                raise Unreachable("certificate", text) from None
+            except ssl.SSLCertVerificationError:
+                raise
             except TimeoutError:
                 text = f"{method} {path} had no whole answer in {self._seconds:g} s"
                 raise Unreachable("http", text) from None
@@ -211,18 +262,53 @@ class Line:
                 if not received:
                     text = f"{method} {path} was cut off ({error.strerror or error})"
                     raise Unreachable("http", text) from error
-        return _parse(received, f"{method} {path}")
+        return _parse(received, f"{method} {path}", asked)
+
+    def _talk(self, tls: ssl.SSLSocket, until: float) -> InnerTls | _Plain:
+        if self._inner is None:
+            return _Plain(tls, until)
+        try:
+            return InnerTls(tls, self._inner, INNER_NAME, until)
+        except ssl.SSLCertVerificationError:
+            raise
+        except ssl.SSLError as error:
+            text = (
+                "no second TLS is spoken within the station's: the SuperLink itself, or a gateway "
+                f"of an older version ({error.reason or error})"
+            )
+            raise Unreachable("http", text) from error
 
 
-def trusting(ca: Path) -> ssl.SSLContext:
-    """Context that trusts the plant's authority and nobody else.
+class _Plain:
+    """A connection with no other one inside."""
+
+    def __init__(self, tls: ssl.SSLSocket, until: float) -> None:
+        self._tls, self._until = tls, until
+
+    def send(self, content: bytes) -> None:
+        self._limit()
+        self._tls.sendall(content)
+
+    def receive(self) -> bytes:
+        self._limit()
+        return self._tls.recv(4096)
+
+    def _limit(self) -> None:
+        self._tls.settimeout(max(0.01, self._until - time.monotonic()))
+
+
+def trusting(ca: Path, certificate: Path | None = None) -> ssl.SSLContext:
+    """Context that trusts the plant's authority and nobody else, and shows a certificate.
 
     Raises
     ------
     OSError
-        If the file cannot be read or holds no certificate (`ssl.SSLError` is one).
+        If a file cannot be read or holds none (`ssl.SSLError` is one).
     """
-    return ssl.create_default_context(cafile=str(ca))
+    context = ssl.create_default_context(cafile=str(ca))
+    if certificate is not None:
+        context.load_cert_chain(certificate, password="")
+    return context
 
 
 def unverified(addresses: list[_Address], host: str, seconds: float = SECONDS) -> Peer:
@@ -248,7 +334,8 @@ def _is_whole(received: bytes) -> bool:
     return False
 
 
-def _parse(received: bytes, request: str) -> Answer:
+def _parse(received: bytes, request: str, asked: dt.datetime) -> Answer:
+    answered = dt.datetime.now(dt.UTC)
     if not received:
         raise Unreachable("http", f"{request} had no answer, the connection was closed")
     head, _, body = received.partition(b"\r\n\r\n")
@@ -258,7 +345,8 @@ def _parse(received: bytes, request: str) -> Answer:
         raise Unreachable("http", f"{request} was not answered by HTTP ({first[:60]!r})")
     pairs = (line.partition(":") for line in lines)
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    return Answer(int(words[1]), headers, body[:2000].decode("utf-8", "replace"))
+    text = body[:2000].decode("utf-8", "replace")
+    return Answer(int(words[1]), headers, text, asked, answered)
 
 
 def _shown(address: _Address) -> str:

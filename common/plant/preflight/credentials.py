@@ -13,7 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from common.check.findings import Kind
 from common.errors import InputError
-from common.plant.keys.certificates import days_left, read_certificate
+from common.plant.keys.app_keys import read_app_public
+from common.plant.keys.certificates import (
+    days_left,
+    read_certificate,
+    read_private_key,
+    same_key,
+)
 from common.plant.keys.key_list import WARNING_DAYS
 from common.plant.keys.station_keys import fingerprint, read_station_key
 from common.plant.preflight.connection import trusting
@@ -43,6 +49,32 @@ _CA: Final = Kind(
     "error",
     "without the authority's certificate the station cannot tell its server from a stranger",
     "copy ca.crt from the plant's key folder to this station",
+)
+_CERTIFICATE: Final = Kind(
+    "station-certificate",
+    "error",
+    "the gateway lets in only who shows a certificate of this plant's authority for stations",
+    "copy station.pem from the plant's key folder, stations/NAME, to this station",
+)
+_OWN_EXPIRED: Final = Kind(
+    "station-certificate-expired",
+    "error",
+    "the gateway lets in nobody whose certificate has expired",
+    "have the administrator run `fedpatchcore keys DIR --renew --station NAME` and copy "
+    "station.pem to this station; if the date above is wrong, set this machine's clock",
+)
+_OWN_ENDING: Final = Kind(
+    "station-certificate-ending",
+    "warning",
+    "the gateway lets in nobody whose certificate has expired",
+    "have the administrator run `fedpatchcore keys DIR --renew --station NAME` in time and copy "
+    "station.pem to this station",
+)
+_APP_KEY: Final = Kind(
+    "app-key",
+    "error",
+    "a station obeys only what is signed by the key of its server's app",
+    "copy app.pub from the plant's key folder, stations/NAME, to this station",
 )
 _EXPIRED: Final = Kind(
     "certificate-expired",
@@ -85,6 +117,44 @@ def check_key(file: StationFile, report: Preflight) -> None:
     report.facts["key"] = f"{key.curve.name} {fingerprint(key.public_key())}"
 
 
+def check_certificate(file: StationFile, report: Preflight, now: dt.datetime) -> None:
+    """The station's certificate: with its key, private, of this station, and valid."""
+    path = file.certificate
+    try:
+        certificate, key = read_certificate(path), read_private_key(path)
+        facts = path.stat()
+    except (InputError, OSError) as error:
+        report.add(_CERTIFICATE, path, str(error))
+        return
+    mode = stat.S_IMODE(facts.st_mode)
+    if mode & 0o077:
+        report.add(_KEY_OPEN, path, f"mode {mode:03o}, expected 600")
+    if not same_key(certificate, key):
+        report.add(_CERTIFICATE, path, "the certificate was not made for the key in the same file")
+    name = common_name(certificate.subject)
+    if name != file.station:
+        found = f"the certificate of {name!r}; this station is {file.station!r}"
+        report.add(_CERTIFICATE, path, found)
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if now < start:
+        found = f"this station's certificate is valid from {start:%Y-%m-%d %H:%M} UTC"
+        report.add(_NOT_YET, path, f"{found}; {_clock(now)}")
+    elif now >= end:
+        found = f"this station's certificate expired on {end:%Y-%m-%d %H:%M} UTC"
+        report.add(_OWN_EXPIRED, path, f"{found}; {_clock(now)}")
+    elif (days := days_left(certificate, now)) <= WARNING_DAYS:
+        report.add(_OWN_ENDING, path, f"expires in {days} days, on {end:%Y-%m-%d}")
+    report.facts["certificate"] = f"{name}, until {end:%Y-%m-%d}"
+
+
+def check_app_key(file: StationFile, report: Preflight) -> None:
+    """The public key of the server's app."""
+    try:
+        read_app_public(file.app_key)
+    except InputError as error:
+        report.add(_APP_KEY, file.app_key, str(error))
+
+
 def check_authority(file: StationFile, report: Preflight, now: dt.datetime) -> bool:
     """The authority's certificate; returns whether a server can be checked against it."""
     try:
@@ -112,13 +182,18 @@ def judge_dates(
 ) -> None:
     """Note a certificate that is not valid yet, not any more, or not for long."""
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    clock = f"this machine's clock says {now:%Y-%m-%d %H:%M} UTC"
     if now < start:
-        report.add(_NOT_YET, place, f"{what} is valid from {start:%Y-%m-%d %H:%M} UTC; {clock}")
+        report.add(
+            _NOT_YET, place, f"{what} is valid from {start:%Y-%m-%d %H:%M} UTC; {_clock(now)}"
+        )
     elif now >= end:
-        report.add(_EXPIRED, place, f"{what} expired on {end:%Y-%m-%d %H:%M} UTC; {clock}")
+        report.add(_EXPIRED, place, f"{what} expired on {end:%Y-%m-%d %H:%M} UTC; {_clock(now)}")
     elif (days := days_left(certificate, now)) <= WARNING_DAYS:
         report.add(_ENDING, place, f"{what} expires in {days} days, on {end:%Y-%m-%d}")
+
+
+def _clock(now: dt.datetime) -> str:
+    return f"this machine's clock says {now:%Y-%m-%d %H:%M} UTC"
 
 
 def common_name(name: x509.Name) -> str:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
-import email.utils
 import ipaddress
 import ssl
 from typing import Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from common.check.findings import Kind
+from common.errors import InputError
+from common.plant.gateway.nginx_http import STRANGER
 from common.plant.keys.certificates import names_of, read_certificate
+from common.plant.keys.station_keys import read_station_key, sent_key
 from common.plant.preflight.connection import (
+    INNER_NAME,
     SECONDS,
+    Answer,
     Line,
     Unreachable,
     resolve,
@@ -22,11 +27,14 @@ from common.plant.preflight.connection import (
 )
 from common.plant.preflight.credentials import common_name, judge_dates
 from common.plant.preflight.findings import Preflight
+from common.plant.preflight.registration import check_registration
 from common.plant.station.station_file import StationFile
 
-CLOCK_SECONDS: Final = 240.0
-"""The server refuses what was signed 300 s before or after its own time."""
-RELAY_ADDRESS: Final = "127.0.0.1"
+MOST_AHEAD: Final = 5.0
+MOST_BEHIND: Final = 300.0
+"""Seconds: the server refuses what was signed later or earlier than this by its own clock."""
+CLOCK_ROOM: Final = 1.0
+"""Seconds by which a clock must keep clear of both: what is seen of it is as exact as that."""
 _CONTROL_PATH: Final = "/v1/control/preflight"
 _FLEET_PATH: Final = "/v1/fleet/preflight"
 """Paths that no server has: what is asked there does nothing."""
@@ -83,6 +91,14 @@ _STEPS: Final = {
         "the gateway speaks TLS only; something else listens there",
         "look whether server.address has the gateway's port",
     ),
+    "certificate": Kind(
+        "certificate-refused",
+        "error",
+        "the gateway lets in only who has a certificate of this plant's stations; this one it does "
+        "not take, or its revocation list has expired",
+        "the gateway's log says why; for a new certificate: `fedpatchcore keys DIR --renew "
+        "--station NAME`, then copy station.pem",
+    ),
     "http": Kind(
         "not-a-gateway",
         "error",
@@ -106,8 +122,16 @@ _NO_SUPERLINK: Final = Kind(
 _CLOCK: Final = Kind(
     "clock",
     "error",
-    "the server refuses a station whose clock is more than 300 s away from its own",
+    "the server refuses a station whose clock is more than 5 s ahead of its own or more than 300 s "
+    "behind",
     "set this machine's clock, or the server's (NTP)",
+)
+_CLOCK_DRIFTS: Final = Kind(
+    "clock-drifts",
+    "warning",
+    "the server refuses a station whose clock is more than 5 s ahead of its own or more than 300 s "
+    "behind",
+    "keep this machine's clock and the server's by NTP before they are that far apart",
 )
 
 
@@ -130,7 +154,7 @@ def check_gateway(
     dialled = f"{host}:{port}"
     try:
         addresses = resolve(host, port, seconds)
-        line = Line(addresses, host, trusting(file.ca), seconds)
+        line = Line(addresses, host, _shown(file), seconds, trusting(file.ca))
         try:
             peer = line.peer()
         except ssl.SSLCertVerificationError as error:
@@ -144,9 +168,10 @@ def check_gateway(
             f"until {until:%Y-%m-%d}"
         )
         judge_dates(peer.certificate, file.path, f"the certificate of {dialled}", report, now)
-        if RELAY_ADDRESS not in names:
-            found = f"the certificate of {dialled} is for {', '.join(names)}; not {RELAY_ADDRESS}"
+        if INNER_NAME not in names:
+            found = f"the certificate of {dialled} is for {', '.join(names)}; not {INNER_NAME}"
             report.add(_NO_RELAY_NAME, file.path, found)
+            return  # nothing can be asked by that name
         _ask_gateway(line, dialled, file, report)
     except Unreachable as error:
         report.add(_STEPS[error.step], file.path, f"{dialled}: {error}")
@@ -157,40 +182,58 @@ def check_gateway(
 
 def _ask_gateway(line: Line, dialled: str, file: StationFile, report: Preflight) -> None:
     health = line.ask("GET", "/health")
-    _judge_clock(health.headers.get("date"), dialled, file, report)
     control = line.ask("POST", _CONTROL_PATH)
     if control.status != 403:
         found = f"{dialled} answered {control.status} to a call of the control API, expected 403"
         report.add(_NOT_A_GATEWAY, file.path, found)
         return
-    fleet = line.ask("POST", _FLEET_PATH)
+    key = _flower_key(file)
+    sent = {} if key is None else {"flwr-public-key": sent_key(key.public_key())}
+    fleet = line.ask("POST", _FLEET_PATH, sent)
+    _judge_clock(fleet, dialled, file, report)
+    stranger = fleet.status == 403 and STRANGER in fleet.text  # the gateway's own word
     if fleet.status in (502, 503, 504):
         found = f"{dialled} answered {fleet.status}: {fleet.text.strip()[:200]}"
         report.add(_NO_SUPERLINK, file.path, found)
-    elif fleet.status == 403 or fleet.status >= 500:
+    elif fleet.status >= 500 or (fleet.status == 403 and not stranger):
         found = f"{dialled} answered {fleet.status} to a call of the fleet API"
         report.add(_STEPS["http"], file.path, found)
     else:
         ours = health.status == 200 and health.text.strip() == "gateway"
         kind = "of fedpatchcore" if ours else "not of fedpatchcore, but another reverse proxy"
-        report.facts["gateway"] = f"{kind}; the SuperLink behind it answers, the rest is refused"
+        behind = "it" if stranger else "the SuperLink behind it"
+        report.facts["gateway"] = f"{kind}; {behind} answers, the rest is refused"
+        if key is not None:
+            check_registration(line, dialled, key, file, report)
 
 
-def _judge_clock(date: str | None, dialled: str, file: StationFile, report: Preflight) -> None:
-    """Compare this machine's clock with what the server says of its own, if it does."""
-    if date is None:
-        return
+def _shown(file: StationFile) -> ssl.SSLContext:
+    """Trust the authority and show the station's certificate, if there is one that can be."""
     try:
-        theirs = email.utils.parsedate_to_datetime(date)
-    except ValueError:
+        return trusting(file.ca, file.certificate)
+    except OSError:
+        return trusting(file.ca)
+
+
+def _flower_key(file: StationFile) -> ec.EllipticCurvePrivateKey | None:
+    """The station's key; None if it cannot be used, which has been told of."""
+    try:
+        return read_station_key(file.key)
+    except InputError:
+        return None
+
+
+def _judge_clock(answer: Answer, dialled: str, file: StationFile, report: Preflight) -> None:
+    """Compare this machine's clock with what the server says of its own, if it does."""
+    ahead = answer.ahead
+    if ahead is None:
         return
-    if theirs.tzinfo is None:
-        return
-    ahead = (dt.datetime.now(dt.UTC) - theirs).total_seconds()
-    if abs(ahead) > CLOCK_SECONDS:
-        way = "ahead of" if ahead > 0 else "behind"
-        found = f"this machine's clock is {abs(ahead):.0f} s {way} that of {dialled}"
+    way = "ahead of" if ahead > 0 else "behind"
+    found = f"this machine's clock is {abs(ahead):.0f} s {way} that of {dialled}"
+    if ahead > MOST_AHEAD - CLOCK_ROOM or ahead < -(MOST_BEHIND - CLOCK_ROOM):
         report.add(_CLOCK, file.path, found)
+    elif ahead > MOST_AHEAD / 2 or ahead < -MOST_BEHIND / 2:
+        report.add(_CLOCK_DRIFTS, file.path, found)
 
 
 def _explain(

@@ -8,7 +8,12 @@ from pathlib import Path
 from common.check import CheckOptions
 from common.config import NAMED_WEIGHTS, Settings
 from common.plant.preflight.connection import SECONDS
-from common.plant.preflight.credentials import check_authority, check_key
+from common.plant.preflight.credentials import (
+    check_app_key,
+    check_authority,
+    check_certificate,
+    check_key,
+)
 from common.plant.preflight.data import check_data, check_weights, weigh
 from common.plant.preflight.findings import Preflight
 from common.plant.preflight.machine import check_cache, check_disk, check_memory
@@ -49,16 +54,18 @@ def check_station(
 
     Notes
     -----
-    Changes nothing on the station and starts no process of Flower. Of the server it asks for three
-    answers: its health, a call of the control API, which must be refused, and a call of the fleet
-    API that does not exist, which must reach the SuperLink. Whether the server knows the station's
-    key shows only when the SuperNode starts.
+    Changes nothing on the station and starts no process of Flower. Of the server it asks for four
+    answers: its health, a call of the control API, which must be refused, a call of the fleet API
+    that does not exist, which must reach the SuperLink, and one that is refused for its contents
+    after the SuperLink has looked the station's key up.
     """
     file = read_station_file(path)
     report = Preflight(file.path, file.station)
     _check_work(file, settings or Settings(), options or CheckOptions(), report)
     now = dt.datetime.now(dt.UTC)
     check_key(file, report)
+    check_certificate(file, report, now)
+    check_app_key(file, report)
     if check_authority(file, report, now):
         check_gateway(file, report, now, seconds)
     return report

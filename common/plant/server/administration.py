@@ -72,6 +72,24 @@ class Plant:
             yield flwr
 
 
+def require_members(plant: Plant, names: Sequence[str]) -> None:
+    """Refuse names that no station of the plant has.
+
+    Raises
+    ------
+    InputError
+        Naming them, and the stations that there are.
+    """
+    members = plant.members()
+    if unknown := sorted(set(names) - set(members)):
+        raise InputError(
+            f"--without {', '.join(unknown)}: no such station in {plant.keys / 'stations'}; known "
+            f"ones are: {', '.join(members)}"
+        )
+    if names and set(names) >= set(members):
+        raise InputError(f"--without: all stations are left out: {', '.join(members)}")
+
+
 def register(plant: Plant, remove: Sequence[str] = ()) -> dict[str, str]:
     """Register every station that has a key, and remove those that shall be in no more.
 
@@ -204,7 +222,8 @@ def run(
         on_submitted(run_id)
         status, told = _follow_to_end(flwr, run_id, until, on_step or (lambda line: None))
     if not status.startswith("finished:completed"):
-        raise RunError(f"run {run_id} ended as {status}: {told or 'no reason given'}")
+        why = told if told not in ("", "N/A") else "its run.json says why"
+        raise RunError(f"run {run_id} ended as {status}: {why}")
     return run_id
 
 

@@ -59,6 +59,7 @@ class Control:
         self._list_nodes = require(table.LIST_NODES)
         self._register_node = require(table.REGISTER_NODE)
         self._unregister_node = require(table.UNREGISTER_NODE)
+        self._list_runs, self._stop_run = require(table.LIST_RUNS), require(table.STOP_RUN)
         version, client = require(table.CONTROL_VERSION), require(table.CONTROL_CLIENT)
         self._client = client.from_server_address(
             server_address=address,
@@ -118,6 +119,32 @@ class Control:
         with _explained(self._address):
             self._client.UnregisterNode(self._unregister_node(node_id=node_id))
 
+    def run_status(self, run_id: int) -> str:
+        """How a run stands, in Flower's words, as `running` or `finished:stopped`.
+
+        Raises
+        ------
+        RunError
+            If the SuperLink knows no such run, or does not answer as expected.
+        """
+        with _explained(self._address):
+            answer = self._client.ListRuns(self._list_runs(run_id=run_id))
+        status = answer.run_dict[run_id].status
+        return f"{status.status}:{status.sub_status}" if status.sub_status else str(status.status)
+
+    def stop_run(self, run_id: int) -> None:
+        """End a run: its requests are withdrawn, and its ServerApp is told.
+
+        Raises
+        ------
+        RunError
+            If it is over already, or nobody knows it.
+        """
+        with _explained(self._address):
+            answer = self._client.StopRun(self._stop_run(run_id=run_id))
+        if not answer.success:
+            raise RunError(f"the SuperLink at {self._address} could not stop run {run_id}")
+
 
 @contextlib.contextmanager
 def connected(address: str, authority: Path) -> Iterator[Control]:
@@ -163,6 +190,12 @@ def _explained(address: str) -> Iterator[None]:
         said = " ".join(error.response.text.split())[:300]
         raise RunError(
             f"the SuperLink at {address} refused ({error.response.status_code}): {said}"
+        ) from error
+    except (httpx.RemoteProtocolError, httpx.ReadError) as error:
+        raise RunError(
+            f"the SuperLink at {address} ended the connection without an answer ({error}), as a "
+            "gateway does with who shows it no station's certificate; give the SuperLink's own "
+            "address"
         ) from error
     except (httpx.HTTPError, ValueError) as error:
         raise RunError(

@@ -8,12 +8,18 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from common.errors import InputError, RunError
-from common.paths import RUNS_VARIABLE, STATIONS_VARIABLE
+from common.paths import APP_KEY_VARIABLE, RUNS_VARIABLE, STATIONS_VARIABLE, SUPERLINK_VARIABLE
+from common.plant.app.programs import EXECUTOR, SUPERLINK, own_program
+from common.plant.app.trust import INSTALLED, SERVER, Trust
+from common.plant.keys.app_keys import read_app_key
 from common.plant.keys.certificates import read_certificate, read_private_key, same_key, signed_by
-from common.runs.processes import flower_environment, tool
+from common.runs.processes import flower_environment
+
+DATABASE: Final = "state.db"
+"""The SuperLink's, in its folder."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ def superlink(keys: Path, state: Path, host: str, port: int) -> Daemon:
         )
     state = _writable(state, "--state")
     command = (
-        tool("flower-superlink"),
+        *own_program(SUPERLINK),
         f"--host={host}",
         f"--port={port}",
         f"--ssl-ca-certfile={keys / 'ca.crt'}",
@@ -82,29 +88,34 @@ def superlink(keys: Path, state: Path, host: str, port: int) -> Daemon:
         # The ServerApp outlives a SuperLink that is killed, and only who has the secret may run it.
         "--isolation=process",
         f"--superexec-auth-secret-file={keys / 'executor.secret'}",
-        f"--database={state / 'state.db'}",
+        f"--database={state / DATABASE}",
         "--disable-runtime-dependency-installation",
     )
     return Daemon(command, flower_environment(state), state)
 
 
-def executor(keys: Path, address: str, runs: Path) -> Daemon:
+def executor(
+    keys: Path, address: str, runs: Path, trusted: str | Sequence[str] = INSTALLED
+) -> Daemon:
     """Prepare the executor: it runs the ServerApp, which writes the runs.
 
     Parameters
     ----------
     keys : Path
-        Folder `server`; of it `ca.crt`, `executor.secret` and `stations/` are needed.
+        Folder `server`; of it `ca.crt`, `executor.secret`, `app.key` and `stations/` are needed.
     address : str
         HOST:PORT of the SuperLink.
     runs : Path
         Folder of the runs, `<runs>/<run-id>/`.
+    trusted : str or sequence of str
+        Apps that it may run, as `Trust.of` takes them.
 
     Raises
     ------
     InputError
     """
-    _check_files(keys, private=("executor.secret",))
+    _check_files(keys, private=("executor.secret", "app.key"))
+    read_app_key(keys / "app.key")
     members = keys / "stations"
     if not any(members.glob("*.pub")):
         raise InputError(
@@ -114,7 +125,7 @@ def executor(keys: Path, address: str, runs: Path) -> Daemon:
     runs = _writable(runs, "--runs")
     home = _writable(runs / ".flower", "--runs")
     command = (
-        tool("flower-superexec"),
+        *own_program(EXECUTOR, Trust.of(trusted, SERVER).words),
         f"--runtime-api-address={address}",
         f"--root-certificates={keys / 'ca.crt'}",
         f"--superexec-auth-secret-file={keys / 'executor.secret'}",
@@ -126,6 +137,8 @@ def executor(keys: Path, address: str, runs: Path) -> Daemon:
         **flower_environment(home),
         RUNS_VARIABLE: str(runs),
         STATIONS_VARIABLE: str(members),
+        APP_KEY_VARIABLE: str(keys / "app.key"),
+        SUPERLINK_VARIABLE: address,
     }
     return Daemon(command, environment, home)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from common.errors import InputError
 from common.paths import DEFAULT_RUNS, RUNS_VARIABLE, beside
+from common.runs.unfinished import is_running, read_record, settle, where
 
 
 def runs_folder(chosen: Path | None = None) -> Path:
@@ -37,7 +38,7 @@ def fetch_result(run_id: str, out: Path, runs: Path) -> Path:
     Raises
     ------
     InputError
-        If there is no such run here.
+        If there is no such run here, or it has not ended.
     OSError
         If the system refuses; nothing half written stays.
     """
@@ -46,8 +47,14 @@ def fetch_result(run_id: str, out: Path, runs: Path) -> Path:
     if not re.fullmatch("[0-9]{1,20}", run_id):
         raise InputError(f"run id {run_id!r}: expected digits, as `fedpatchcore plant run` prints")
     source = runs / run_id
-    if not (source / "run.json").is_file():
+    record = settle(source)
+    if record is None:
         raise InputError(f"{source}: {_missing(runs, run_id)}")
+    if is_running(record):
+        raise InputError(
+            f"{source}: the run goes on, at {where(record)}; `fedpatchcore plant status {run_id}` "
+            "tells how it stands, and it has a result when it has ended"
+        )
     out = out.expanduser().absolute()
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file; give a folder")
@@ -77,6 +84,7 @@ def _missing(runs: Path, run_id: str) -> str:
         )
     if any(runs.glob(f"{run_id}.*.partial")):
         return "the run is being written at this moment; ask again in a few seconds"
-    there = sorted(path.parent.name for path in runs.glob("[0-9]*/run.json"))
+    found = (path.parent for path in runs.glob("[0-9]*/run.json"))
+    there = sorted(folder.name for folder in found if not is_running(read_record(folder)))
     listed = f"finished runs here: {', '.join(there[-10:])}" if there else "no run is here yet"
     return f"the run is not there (yet): {listed}; `fedpatchcore plant status` tells how far it is"

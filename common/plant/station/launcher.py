@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from common.errors import InputError, RunError
+from common.plant.station.gateway_tls import GatewayTls
 from common.plant.station.relay import Relay
 from common.plant.station.station_file import StationFile
 from common.plant.station.supernode import END_SECONDS, SuperNode
@@ -69,7 +70,7 @@ def run_station(
     file : StationFile
     timing : Timing, optional
     program : sequence of str, optional
-        In place of `flower-supernode`.
+        In place of our own SuperNode.
 
     Raises
     ------
@@ -79,7 +80,7 @@ def run_station(
         If another launcher works with the same cache.
     """
     file.require_files()
-    for key, path in (("server.ca", file.ca), ("server.key", file.key)):
+    for key, path in file.server_files().items():
         if not os.access(path, os.R_OK):
             raise InputError(
                 f"{file.path}: {key} is {path}, which this user (id {os.getuid()}) may not read; "
@@ -96,7 +97,9 @@ class _Launcher:
         self._file, self._timing, self._program = file, timing, program
         self._alive = file.cache_dir / ALIVE
         self._told_to_end = asyncio.Event()
-        self._relay = Relay(file.address, self._note_unreachable, self._note_reachable)
+        tls = GatewayTls(file.ca, file.certificate)
+        tls.context()  # what cannot be used at all is said before anything starts
+        self._relay = Relay(file.address, tls, self._note_unreachable, self._note_reachable)
         self._served = False
 
     async def run(self) -> None:
@@ -157,6 +160,8 @@ class _Launcher:
                 looked = now
                 if reason := self._silence(now, judged_from):
                     return reason
+                if node.log.not_bound:
+                    return node.log.reason
                 if node.log.heartbeat_broken:
                     return (
                         "the SuperNode's heartbeat broke, so the server counts it as offline; "

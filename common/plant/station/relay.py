@@ -1,7 +1,11 @@
-"""A TCP relay on this machine between a SuperNode and the gateway, which notes who spoke when.
+"""A relay on this machine between a SuperNode and the gateway, which notes who spoke when.
+
+A SuperNode dials without a certificate of its own. The relay has the station's: it opens the
+connection that the gateway asks for, TLS with both ends known, and carries the SuperNode's own TLS
+inside it, untouched: nothing of that is decrypted here.
 
 A SuperNode whose work loop has ended looks healthy from everywhere on its machine; that it sends
-nothing any more shows only on the wire. TLS passes through untouched: nothing is decrypted here.
+nothing any more shows only on the wire.
 
 A SuperNode (flwr 1.41) tries again after any broken connection, except when the error's text has
 "ssl", "tls" or "certificate" in it: then it gives up for good. A connection that ends within the
@@ -20,10 +24,15 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from common.errors import InputError
+from common.plant.station.gateway_tls import GatewayTls, why
+
 CONNECT_SECONDS: Final = 10.0
+"""For the name, the connection and the outer handshake."""
 HANDSHAKE_SECONDS: Final = 15.0
-"""Below the 30 s after which a SuperNode gives its handshake up."""
+"""For the inner one; both together are below the 30 s after which a SuperNode gives it up."""
 PIECE: Final = 64 * 1024
+_GOODBYE_SECONDS: Final = 5.0
 _RESET_AT_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
@@ -33,9 +42,13 @@ class Relay:
     Parameters
     ----------
     address : (str, int)
-        Host and port of the gateway; the name is resolved anew for each connection.
+        Host and port of the gateway; the name is resolved anew for each connection, and must be on
+        its certificate.
+    tls : GatewayTls
+        Whom to trust and what to show; its files are read anew for each connection.
     on_unreachable, on_reachable : callable, optional
-        Told (with the reason) when the gateway cannot be reached any more, and when it can again.
+        Told (with the reason) when the gateway cannot be reached any more or takes this station no
+        longer, and when it has answered again.
 
     Attributes
     ----------
@@ -46,18 +59,19 @@ class Relay:
 
     Notes
     -----
-    Holds at most two pieces of 64 kB per connection besides the kernel's buffers.
+    Holds at most half a megabyte per connection besides the kernel's buffers.
     """
 
     def __init__(
         self,
         address: tuple[str, int],
+        tls: GatewayTls,
         on_unreachable: Callable[[str], None] = lambda reason: None,
         on_reachable: Callable[[], None] = lambda: None,
     ) -> None:
         self.last_sent: float | None = None
         self.last_answer: float | None = None
-        self._address = address
+        self._address, self.tls = address, tls
         self._on_unreachable, self._on_reachable = on_unreachable, on_reachable
         self._reachable = True
         self._server: asyncio.Server | None = None
@@ -103,14 +117,17 @@ class Relay:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                there = await asyncio.open_connection(*self._address, limit=PIECE)
-        except (OSError, TimeoutError) as error:
-            self._note_unreachable(error)
+                there = await asyncio.open_connection(
+                    *self._address,
+                    limit=PIECE,
+                    ssl=self.tls.context(),
+                    server_hostname=self._address[0],
+                    ssl_shutdown_timeout=_GOODBYE_SECONDS,
+                )
+        except (OSError, TimeoutError, InputError) as error:
+            self.note_unreachable(why(error, self._address[0], CONNECT_SECONDS))
             _reset(writer)
             return
-        if not self._reachable:
-            self._reachable = True
-            self._on_reachable()
         connection = _Connection(self, (reader, writer), there)
         try:
             await connection.run()
@@ -118,10 +135,18 @@ class Relay:
             _reset(there[1]) if connection.broken else there[1].close()
             _reset(writer) if connection.broken else writer.close()
 
-    def _note_unreachable(self, error: BaseException) -> None:
+    def note_unreachable(self, reason: str) -> None:
+        """Tell once why the gateway does not answer."""
         if self._reachable:
             self._reachable = False
-            self._on_unreachable(str(error) or f"no answer within {CONNECT_SECONDS:.0f} s")
+            self._on_unreachable(reason)
+
+    def note_answer(self) -> None:
+        """Note that the gateway has said something; before that, it may still refuse."""
+        self.last_answer = time.monotonic()
+        if not self._reachable:
+            self._reachable = True
+            self._on_reachable()
 
 
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -166,8 +191,8 @@ class _Connection:
             await self._there[1].drain()
 
     async def _down(self) -> None:
-        while piece := await self._there[0].read(PIECE):
-            self._relay.last_answer = time.monotonic()
+        while piece := await self._heard():
+            self._relay.note_answer()
             self._answered = True
             self._here[1].write(piece)
             await self._here[1].drain()
@@ -175,6 +200,18 @@ class _Connection:
             raise ConnectionResetError("the gateway ended a connection within its handshake")
         with contextlib.suppress(OSError):
             self._here[1].write_eof()
+
+    async def _heard(self) -> bytes:
+        """The gateway's next bytes; its refusal is an end before the first of them."""
+        try:
+            piece = await self._there[0].read(PIECE)
+        except OSError:
+            piece = b""
+            if self._answered:
+                raise
+        if not piece and not self._answered:
+            self._relay.note_unreachable(self._relay.tls.refused())
+        return piece
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -8,11 +8,12 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from common.config import NAMED_WEIGHTS, Settings, Value
 from common.errors import InputError
-from common.paths import DEFAULT_CACHE_GB
+from common.paths import DEFAULT_CACHE_GB, DEFAULT_KEPT_MODELS
+from common.plant.app.trust import ANY, HASH, INSTALLED
 from common.protocol.messages import STATION_PATTERN
 
 _TOP_KEYS: Final = (
@@ -23,9 +24,18 @@ _TOP_KEYS: Final = (
     "cache-limit-gb",
     "device",
     "batch-size",
+    "models-dir",
+    "keep-models",
+    "activate",
+    "trusted-app",
     "server",
 )
-_SERVER_KEYS: Final = ("address", "ca", "key")
+_MOST_KEPT: Final = 1000
+_SERVER_KEYS: Final = ("address", "ca", "key", "certificate", "app-key")
+_NEWER: Final = (
+    "; a station of an older version gets it with its ca.crt from the administrator, who runs "
+    "`fedpatchcore keys DIR` once (deploy/README.md)"
+)
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]+\]")
 
 
@@ -56,7 +66,21 @@ class StationFile:
     ca : Path
         Certificate of the plant's authority, by which the gateway is known.
     key : Path
-        The station's own private key, OpenSSH format.
+        The station's own private key, OpenSSH format: Flower knows the station by it.
+    certificate : Path
+        The station's own certificate with its key, PEM: the gateway knows the station by it.
+    app_key : Path
+        Public key of the server's app, whose signed requests this station obeys.
+    trusted_app : str or tuple of str
+        Which apps it runs: `installed` (the one of its own installation), `any`, or hashes.
+    models_dir : Path
+        Folder of the station's model versions; by default `models` in `cache_dir`, which the
+        station can write wherever it runs.
+    keep_models : int
+        Versions kept there, the active one among them.
+    activate : "auto" or "manual"
+        Whether a delivered model that passes the station's acceptance test judges at once, or
+        waits for `fedpatchcore models STATION.toml --activate RUN_ID`.
     """
 
     path: Path
@@ -70,6 +94,12 @@ class StationFile:
     address: tuple[str, int]
     ca: Path
     key: Path
+    certificate: Path
+    app_key: Path
+    trusted_app: str | tuple[str, ...] = INSTALLED
+    models_dir: Path = Path()
+    keep_models: int = DEFAULT_KEPT_MODELS
+    activate: Literal["auto", "manual"] = "auto"
 
     def node_config(self) -> str:
         """Text for `flower-supernode --node-config`.
@@ -85,6 +115,11 @@ class StationFile:
             "data-root": str(self.data_root),
             "cache-dir": str(self.cache_dir),
             "cache-limit-gb": self.cache_limit_gb,
+            "app-key": str(self.app_key),
+            "station-key": str(self.key),
+            "models-dir": str(self.models_dir),
+            "keep-models": self.keep_models,
+            "activate": self.activate,
         }
         if self.weights:
             pairs["weights"] = self.weights
@@ -97,20 +132,25 @@ class StationFile:
             for key, value in pairs.items()
         )
 
+    def server_files(self) -> dict[str, Path]:
+        """The files that this station was given, by the setting that names each."""
+        return {
+            "server.ca": self.ca,
+            "server.key": self.key,
+            "server.certificate": self.certificate,
+            "server.app-key": self.app_key,
+        }
+
     def require_files(self) -> None:
         """Refuse to go on without the files that a SuperNode needs at once.
 
         Raises
         ------
         InputError
-            Naming the first of data-root, server.ca and server.key that is not there.
+            Naming the first of data-root and of the files of [server] that is not there.
         """
-        for key, path, there in (
-            ("data-root", self.data_root, self.data_root.is_dir()),
-            ("server.ca", self.ca, self.ca.is_file()),
-            ("server.key", self.key, self.key.is_file()),
-        ):
-            if not there:
+        for key, path in {"data-root": self.data_root, **self.server_files()}.items():
+            if not (path.is_dir() if key == "data-root" else path.is_file()):
                 kind = "folder" if key == "data-root" else "file"
                 raise InputError(
                     f"{self.path}: {key} is {path}, where there is no such {kind}; "
@@ -148,8 +188,12 @@ def read_station_file(path: Path) -> StationFile:
         address = "gateway:9443"
         ca = "ca.crt"
         key = "station.key"
+        certificate = "station.pem"
+        app-key = "app.pub"
 
-    `weights`, `cache-limit-gb` (20), `device` and `batch-size` may be added at the top.
+    `weights`, `cache-limit-gb` (20), `device`, `batch-size`, `models-dir` (`models` in cache-dir),
+    `keep-models` (5), `activate` (`"auto"`) and `trusted-app` (`"installed"`) may be added at the
+    top.
     """
     path = path.expanduser().absolute()
     if path.is_dir():
@@ -158,14 +202,16 @@ def read_station_file(path: Path) -> StationFile:
     _refuse_unknown(path, table, _TOP_KEYS, "")
     server = table.get("server")
     if not isinstance(server, dict):
-        raise _wrong(path, "server", server, "a section [server] with address, ca and key")
+        wanted = "a section [server] with address, ca, key, certificate and app-key"
+        raise _wrong(path, "server", server, wanted)
     _refuse_unknown(path, server, _SERVER_KEYS, "server.")
     settings = _settings(path, table)
+    cache_dir = _path(path, table, "cache-dir", "a folder for the station's patch features")
     return StationFile(
         path=path,
         station=_station(path, table),
         data_root=_path(path, table, "data-root", "the folder of the station's images"),
-        cache_dir=_path(path, table, "cache-dir", "a folder for the station's patch features"),
+        cache_dir=cache_dir,
         weights=_weights(path, table),
         cache_limit_gb=_cache_limit(path, table),
         device=settings.device if "device" in table else None,
@@ -173,6 +219,14 @@ def read_station_file(path: Path) -> StationFile:
         address=_address(path, server),
         ca=_path(path, server, "ca", "the file ca.crt of the plant", "server."),
         key=_path(path, server, "key", "the file station.key of this station", "server."),
+        certificate=_path(
+            path, server, "certificate", f"the file station.pem of this station{_NEWER}", "server."
+        ),
+        app_key=_path(path, server, "app-key", f"the file app.pub of the plant{_NEWER}", "server."),
+        trusted_app=_trusted_app(path, table),
+        models_dir=_models_dir(path, table, cache_dir),
+        keep_models=_keep_models(path, table),
+        activate=_activate(path, table),
     )
 
 
@@ -233,6 +287,42 @@ def _cache_limit(path: Path, table: dict[str, Any]) -> float:
     if not known or not math.isfinite(value) or not 0 <= value < 1e6:
         raise _wrong(path, "cache-limit-gb", value, "a number of GiB, as 20")
     return float(value)
+
+
+def _models_dir(path: Path, table: dict[str, Any], cache_dir: Path) -> Path:
+    if "models-dir" not in table:
+        return cache_dir / "models"
+    return _path(path, table, "models-dir", "a folder for the station's model versions")
+
+
+def _keep_models(path: Path, table: dict[str, Any]) -> int:
+    value = table.get("keep-models", DEFAULT_KEPT_MODELS)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST_KEPT:
+        raise _wrong(path, "keep-models", value, f"a whole number from 1 to {_MOST_KEPT}, as 5")
+    return value
+
+
+def _activate(path: Path, table: dict[str, Any]) -> Literal["auto", "manual"]:
+    value = table.get("activate", "auto")
+    if value not in ("auto", "manual"):
+        raise _wrong(path, "activate", value, '"auto" or "manual"')
+    return "auto" if value == "auto" else "manual"
+
+
+def _trusted_app(path: Path, table: dict[str, Any]) -> str | tuple[str, ...]:
+    value = table.get("trusted-app", INSTALLED)
+    if value in (INSTALLED, ANY):
+        return str(value)
+    hashes = value if isinstance(value, list) else []
+    if not hashes or not all(isinstance(one, str) and HASH.fullmatch(one) for one in hashes):
+        raise _wrong(
+            path,
+            "trusted-app",
+            value,
+            '"installed", "any", or a list of hashes as `fedpatchcore plant app` prints them (64 '
+            "digits and letters a to f each)",
+        )
+    return tuple(hashes)
 
 
 def _address(path: Path, server: dict[str, Any]) -> tuple[str, int]:

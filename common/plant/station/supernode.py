@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
+from common.plant.app.programs import SUPERNODE, own_program
 from common.plant.station.station_file import StationFile
 from common.plant.station.supernode_log import SuperNodeLog
 from common.runs.processes import (
@@ -20,7 +21,6 @@ from common.runs.processes import (
     end_with_parent,
     flower_environment,
     free_ports,
-    tool,
 )
 
 PIECE: Final = 64 * 1024
@@ -59,7 +59,8 @@ class SuperNode:
         relay_port : int
             Port of the relay on 127.0.0.1.
         program : sequence of str, optional
-            In place of `flower-supernode`.
+            In place of our own, which runs `flower-supernode` with a guard: only apps that
+            `trusted-app` allows.
 
         Raises
         ------
@@ -68,7 +69,7 @@ class SuperNode:
         """
         adopt_orphans()
         process = await asyncio.create_subprocess_exec(
-            *(program or [tool("flower-supernode")]),
+            *(program or own_program(SUPERNODE, file.trusted_app)),
             f"--superlink=127.0.0.1:{relay_port}",
             f"--root-certificates={file.ca}",
             f"--auth-supernode-private-key={file.key}",

@@ -38,6 +38,10 @@ _REASONS: Final = (
         "its local port was taken by another program in the same moment",
     ),
 )
+_OWN_WORD: Final = "fedpatchcore: "
+"""Begins the line in which our program around Flower's says why it does not start."""
+_NOT_BOUND: Final = "flwr.supercore.run.RunNotRunningException"
+"""What a SuperNode makes of 403 before it is online: it hangs, with its main thread at an end."""
 _BROKEN_THREAD: Final = "Exception in thread"
 _HEARTBEAT: Final = "send_node_heartbeat"
 
@@ -53,6 +57,8 @@ class SuperNodeLog:
         Since when its calls have been failing.
     heartbeat_broken : bool
         Its heartbeat has ended for good: it still works, but the server counts it as offline.
+    not_bound : bool
+        The gateway refused its key before it was online; it does nothing more.
     reason : str
         In plain words, why it ended; "" if its output has not told.
     """
@@ -60,7 +66,7 @@ class SuperNodeLog:
     def __init__(self) -> None:
         self.online = False
         self.failing_since: float | None = None
-        self.heartbeat_broken = False
+        self.heartbeat_broken = self.not_bound = False
         self.reason = ""
         self._in_broken_thread = False
 
@@ -74,6 +80,15 @@ class SuperNodeLog:
                 self.failing_since = now
         elif "Connection successful after" in text:
             self.failing_since = None
+        elif text.startswith(_OWN_WORD):
+            self.reason = text.removeprefix(_OWN_WORD)
+        elif text.startswith(_NOT_BOUND) and not self.online:
+            self.not_bound = True
+            self.reason = (
+                "the gateway refused this station's key with this certificate (403): server.key "
+                "and server.certificate must be of one folder of `fedpatchcore keys`, and the "
+                "gateway must have that key's .pub"
+            )
         self._hear_traceback(text)
         for sign, reason in _REASONS:
             if sign in text:

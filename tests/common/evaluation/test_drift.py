@@ -142,7 +142,7 @@ def test_nothing_to_compare_is_unknown() -> None:
     assert compare_with_calibration([], [1.0] * 9, 1.0).verdict == "unknown"
     assert compare_with_calibration([1.0] * 9, [], 1.0).verdict == "unknown"
     same = compare_with_calibration([1.0] * 9, [1.0] * 9, 1.0)
-    assert (same.verdict, same.higher) == ("fit", 0.5)
+    assert (same.verdict, same.higher) == ("unclear", 0.5)  # 9 images cannot tell
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -151,3 +151,37 @@ def test_scores_that_are_no_numbers_are_refused(bad: float) -> None:
         compare_with_calibration([bad], [1.0])
     with pytest.raises(ValueError, match="finite"):
         compare_with_calibration([1.0], [1.0], bad)
+
+
+def test_what_so_few_images_cannot_tell_is_not_called_fit() -> None:
+    """8 of 41 good parts beyond a threshold of 20 images, with a promise of 1 in 21."""
+    calibration = np.linspace(1.0, 2.0, 20)
+    today = np.concatenate([np.linspace(1.0, 1.99, 33), np.linspace(2.01, 2.1, 8)])
+    drift = compare_with_calibration(today, calibration, 2.0)
+    assert (drift.share_beyond, drift.promised_share) == (8 / 41, 1 / 21)
+    assert drift.verdict == "unclear"
+    assert drift.detectable_share is not None
+    assert "19.5% lie beyond the threshold, 4.8% were promised" in drift.sentence
+    told = f"a rate of false alarms below {drift.detectable_share:.0%} could not have been told"
+    assert told in drift.sentence
+    # Twenty images never tell less than one in five, however many are tested.
+    many = compare_with_calibration(np.linspace(1.0, 2.0, 5000), calibration, 2.0)
+    assert many.verdict == "unclear"
+    assert many.detectable_share is not None
+    assert many.detectable_share > 0.2
+
+
+def test_the_rate_that_could_have_been_told_is_told_in_four_of_five() -> None:
+    rng, surprises = np.random.default_rng(6), 0
+    scores = rng.random(60)
+    threshold = calibrate_threshold(scores, 0.05)
+    assert threshold is not None
+    first = compare_with_calibration(rng.random(60), scores, threshold.value)
+    rate = first.detectable_share
+    assert rate is not None
+    for _ in range(1000):
+        beyond = rng.random(60) < rate
+        today = np.where(beyond, threshold.value + 1, threshold.value - 1e-6)
+        p_beyond = compare_with_calibration(today, scores, threshold.value).p_beyond
+        surprises += p_beyond is not None and p_beyond < 0.01
+    assert 770 <= surprises <= 830

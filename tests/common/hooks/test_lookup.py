@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import InputError
-from common.hooks.lookup import find, require
-from common.hooks.table import TABLE, Hook
+from common.hooks.lookup import find, replace, require, require_function
+from common.hooks.table import ACTIVATE, TABLE, Hook
 
 ROOT = Path(__file__).parents[3]
 
@@ -77,5 +77,26 @@ def test_entries_are_whole() -> None:
     assert len({hook.name for hook in TABLE}) == len(TABLE) > 10
     for hook in TABLE:
         assert hook.use, hook
-        # What is Flower's or uvicorn's has no other way; the mathematics always has one.
-        assert bool(hook.without) == (hook.library in ("torch", "numba")), hook
+        # What is Flower's has no other way, but for what a preflight only asks beforehand; the
+        # mathematics always has one.
+        other_way = hook.library in ("torch", "numba") or hook is ACTIVATE
+        assert bool(hook.without) == other_way, hook
+
+
+def test_something_of_ours_is_put_where_a_function_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    import json
+
+    monkeypatch.setattr(json, "JSONEncoder", json.JSONEncoder)  # put back at the end
+    replace(Hook("pip", "json.encoder.JSONEncoder", "1", "1", "a test"), "ours", json.dumps)
+    assert json.JSONEncoder == "ours"
+    assert json.encoder.JSONEncoder != "ours"  # where others look, all is as it was
+    unused = Hook("pip", "json.scanner.make_scanner", "1", "1", "a test")
+    with pytest.raises(InputError, match=r"^json of pip .* does not use json\.scanner\.make_scan"):
+        replace(unused, "ours", json.dumps)
+
+
+def test_a_module_in_the_place_of_a_function() -> None:
+    assert require_function(Hook("pip", "json.dumps", "1", "1", "a test"))([1]) == "[1]"
+    module = Hook("pip", "json.decoder", "1", "1", "a test")
+    with pytest.raises(InputError, match=r"has no json\.decoder \(a test\); tested with pip 1: "):
+        require_function(module)

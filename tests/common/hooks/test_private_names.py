@@ -19,7 +19,6 @@ TABLE = ROOT / "common" / "hooks" / "table.py"
 #: What the makers export and document; everything else of these libraries is private.
 PUBLIC = {
     "flwr": ("app", "clientapp", "serverapp", "serverapp.strategy", "common"),
-    "uvicorn": ("",),
     "numba": ("", "types", "extending"),
     "llvmlite": ("ir",),
 }
@@ -140,7 +139,6 @@ def test_no_source_spells_a_private_name_out() -> None:
         "from flwr.app.message import make_message",
         "grid._retry_invoker",
         "getattr(grid, '_retry_invoker', None)",
-        "from uvicorn.protocols.http.h11_impl import H11Protocol",
         "from numba.core import cgutils",
         "import numba as nb\nnb.core.cgutils",
         "import_module('flwr.supercore')",
@@ -157,7 +155,6 @@ def test_the_rule_finds(source: str) -> None:
         "from flwr.serverapp.strategy import Strategy",
         "from flwr.common import log\nlog(1, '')",
         "import torch\ntorch.backends.mkldnn.is_available()",
-        "import uvicorn\nuvicorn.Server(1).serve",
         "from numba import njit, types\nfrom numba.extending import intrinsic",
         "self._started",
     ],

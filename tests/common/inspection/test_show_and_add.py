@@ -18,6 +18,7 @@ from common.errors import InputError
 from common.inspection.growth import add_images
 from common.patchcore import PatchCore
 from common.patchcore.distances import Distances
+from common.patchcore.model_files import file_digest
 from common.patchcore.model_store import SavedModel
 from common.patchcore.network.inputs import ImageInput
 
@@ -41,7 +42,8 @@ def test_new_parts_become_normal_and_nothing_becomes_less_normal(
     old_new = [one.score for one in before.predict(unusual)]
     old_good = [one.score for one in before.predict(others)]
     growth = add_images(model, unusual, most_rows=100, suspicious=True)
-    after = PatchCore.load(model)
+    assert growth.folder == model.with_name("model.1")
+    after = PatchCore.load(growth.folder)
     rows, old = after.banks["plate"], before.banks["plate"]
     assert growth.rows_before == len(old)
     assert len(rows) == growth.rows_after < len(old) + 100
@@ -55,8 +57,11 @@ def test_new_parts_become_normal_and_nothing_becomes_less_normal(
     assert after.calibration == before.calibration
     (added,) = after.provenance["added"]
     assert (added["images"], added["rows"]) == (3, len(rows) - len(old))
-    assert growth.kept == model.with_name("model.before-1")
-    assert (PatchCore.load(growth.kept).banks["plate"] == old).all()
+    assert after.provenance["parent"] == {
+        "name": "model",
+        "sha256": file_digest(model / "model.json"),
+    }
+    assert (PatchCore.load(model).banks["plate"] == old).all()
 
 
 def test_new_parts_join_with_the_copies_that_the_model_was_built_with(
@@ -85,7 +90,7 @@ def test_rows_are_the_farthest_first_continuation(model: Path, unusual: list[Pat
     """Slow twin: again and again the patch farthest from all rows, in the projected space."""
     before = PatchCore.load(model)
     growth = add_images(model, unusual, most_rows=5, out=model.parent / "other", suspicious=True)
-    assert growth.kept is None
+    assert growth.folder == model.parent / "other"
     assert (PatchCore.load(model).banks["plate"] == before.banks["plate"]).all()
     settings = before.settings
     measure = Distances(settings.coreset_projection, settings.seed)
@@ -122,7 +127,8 @@ def test_the_coreset_goes_on_in_the_projection_of_its_fit(
     first = {}
     for name in ("own", "old"):
         growth = add_images(tmp_path / name, unusual, most_rows=1)
-        first[name] = SavedModel.load(tmp_path / name).banks["plate"][-1]
+        assert growth.folder is not None
+        first[name] = SavedModel.load(growth.folder).banks["plate"][-1]
         assert ("projection is not known" in growth.sentence) == (name == "old")
     patches = np.concatenate(
         [
@@ -145,17 +151,36 @@ def test_the_bank_grows_by_a_tenth_at_most_unless_told(model: Path, unusual: lis
     assert growth.radius is not None
     assert growth.reach_after > growth.radius
     assert "add them again" in growth.sentence
-    again = add_images(model, unusual, suspicious=True)
+    assert growth.folder is not None
+    again = add_images(growth.folder, unusual, suspicious=True)
     assert again.rows_before == growth.rows_after
-    assert again.kept == model.with_name("model.before-2")
-    assert len(SavedModel.load(model).provenance["added"]) == 2
+    assert again.folder == model.with_name("model.2")
+    grown = SavedModel.load(again.folder)
+    assert len(grown.provenance["added"]) == 2
+    assert grown.provenance["parent"]["name"] == "model.1"
+
+
+def test_no_model_is_ever_overwritten(model: Path, unusual: list[Path]) -> None:
+    """Twice from the same model: two models beside it; `--out` takes an empty place only."""
+    content = (model / "bank.safetensors").read_bytes()
+    names = [add_images(model, unusual, suspicious=True).folder for _ in range(2)]
+    assert names == [model.with_name("model.1"), model.with_name("model.2")]
+    with pytest.raises(InputError, match="a model is there already; nothing is overwritten"):
+        add_images(model, unusual, suspicious=True, out=model.with_name("model.1"))
+    with pytest.raises(InputError, match="a model is there already; nothing is overwritten"):
+        add_images(model, unusual, suspicious=True, out=model)
+    (model.parent / "photos").mkdir()
+    (model.parent / "photos/a.png").touch()
+    with pytest.raises(InputError, match="something is there already"):
+        add_images(model, unusual, suspicious=True, out=model.parent / "photos")
+    assert (model / "bank.safetensors").read_bytes() == content
 
 
 def test_nothing_is_written_where_nothing_is_new(model: Path, parts: Path) -> None:
     content = (model / "model.json").read_bytes()
     images = sorted((parts / "plate/train/good").glob("*.png"))[:6]
     growth = add_images(model, images)  # those that it was fitted on
-    assert (growth.folder, growth.kept) == (None, None)
+    assert growth.folder is None
     assert growth.sentence.startswith("nothing to add")
     assert (model / "model.json").read_bytes() == content
     assert [path.name for path in model.parent.iterdir()] == ["model"]
@@ -180,14 +205,15 @@ def test_the_commands(model: Path, unusual: list[Path], capsys: pytest.CaptureFi
     assert run(["add", str(model.parent), folder, "--rows", "4", "--yes"]) == 0
     text = capsys.readouterr().out
     assert "4 rows added to 33" in text
-    assert "model.before-1" in text.replace("\n", "")
-    assert run(["show", str(model.parent), "--json"]) == 0
+    assert f"Written: {model.with_name('model.1')}" in text.replace("\n", "")
+    model = model.with_name("model.1")
+    assert run(["show", str(model), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["rows"] == {"plate": 37}
     assert facts["categories"] == ["plate"]
     assert facts["thresholds"]["plate"]["held_out_images"] == 6
     assert facts["calibration_images"] == {"plate": 6}
-    assert run(["show", str(model.parent)]) == 0
+    assert run(["show", str(model)]) == 0
     text = capsys.readouterr().out
     for words in ("plate 37 rows of 384 numbers", "resnet18", "threshold plate", "4 rows from 3"):
         assert words in text

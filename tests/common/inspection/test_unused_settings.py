@@ -35,6 +35,7 @@ def test_every_refused_key_is_a_setting() -> None:
         ("inspect", {"device", "batch-size", "num-workers", "weights", "image-score"}),
         ("evaluate", {"device", "batch-size", "num-workers", "weights", "image-score"}),
         ("add", {"device", "batch-size", "num-workers", "weights"}),
+        ("calibrate", {"device", "batch-size", "num-workers", "weights"}),
         ("evaluate --maps", set()),
     ],
 )

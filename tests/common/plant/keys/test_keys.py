@@ -29,7 +29,10 @@ from common.plant.keys.key_list import list_keys
 from common.plant.keys.making import DEFAULT_STATIONS, Wanted, make_keys
 from common.plant.keys.station_keys import fingerprint, read_public_key
 
-PRIVATE = {"ca.key", "superlink.key", "executor.secret", "gateway.key", "station.key"}
+PRIVATE = {
+    *("ca.key", "stations-ca.key", "superlink.key", "executor.secret", "app.key", "gateway.key"),
+    *("station.key", "station.pem"),
+}
 NOW = dt.datetime(2030, 6, 1, 12, tzinfo=dt.UTC)
 TWO = Wanted(stations=("north", "south"))
 
@@ -58,18 +61,24 @@ def test_a_new_folder_holds_what_everybody_gets(tmp_path: Path) -> None:
         "clip-inspection",
         "quality-control",
     )
-    expected = {"ca.key", "ca.crt"}
+    expected = {"ca.key", "ca.crt", "stations-ca.key", "stations-ca.crt", "revoked.pem"}
     expected |= {f"server/{n}" for n in ("ca.crt", "superlink.crt", "superlink.key")}
-    expected |= {"server/executor.secret"}
+    expected |= {"server/executor.secret", "server/app.key", "server/app.pub"}
     expected |= {f"gateway/{name}" for name in ("ca.crt", "gateway.crt", "gateway.key")}
+    expected |= {"gateway/stations-ca.crt", "gateway/revoked.pem"}
+    own = ("ca.crt", "app.pub", "station.key", "station.pub", "station.pem")
     for name in DEFAULT_STATIONS:
-        expected |= {f"stations/{name}/{f}" for f in ("ca.crt", "station.key", "station.pub")}
-        expected |= {f"server/stations/{name}.pub"}
+        expected |= {f"stations/{name}/{f}" for f in own}
+        expected |= {f"{home}/stations/{name}.pub" for home in ("server", "gateway")}
+        expected |= {f"certificates/{name}.crt"}
     found = contents(tmp_path / "keys")
     assert set(found) == expected
     assert {str(path.relative_to(tmp_path / "keys")) for path in made} == expected
-    assert len({text for name, text in found.items() if name.endswith(".key")}) == 3 + 5
-    assert len({text for name, text in found.items() if name.endswith("ca.crt")}) == 1
+    assert len({text for name, text in found.items() if name.endswith(".key")}) == 5 + 5
+    assert len({text for name, text in found.items() if name.endswith("/ca.crt")}) == 1
+    assert len({text for name, text in found.items() if name.endswith("stations-ca.crt")}) == 1
+    assert len({text for name, text in found.items() if name.endswith("app.pub")}) == 1
+    assert len({text for name, text in found.items() if name.endswith("station.pem")}) == 5
     assert problems(tmp_path / "keys") == []
 
 
@@ -100,7 +109,11 @@ def test_another_station_is_added_to_those_there(root: Path) -> None:
         "stations/east/station.key",
         "stations/east/station.pub",
         "server/stations/east.pub",
+        "certificates/east.crt",
+        "stations/east/station.pem",
         "stations/east/ca.crt",
+        "stations/east/app.pub",
+        "gateway/stations/east.pub",
     ]
     after = contents(root)
     assert {name: after[name] for name in before} == before
@@ -109,7 +122,7 @@ def test_another_station_is_added_to_those_there(root: Path) -> None:
 def test_a_run_that_was_cut_off_goes_on_where_it_stopped(tmp_path: Path) -> None:
     # Files are written one after the other, so the state after n of them is what n files make.
     whole = [path.relative_to(tmp_path / "all") for path in make_keys(tmp_path / "all", Wanted())]
-    assert len(whole) == 2 + 4 + 3 + 5 * 4
+    assert len(whole) == 5 + 6 + 5 + 5 * 8
     for count in range(1, len(whole)):
         part = tmp_path / str(count)
         for name in whole[:count]:
@@ -120,9 +133,11 @@ def test_a_run_that_was_cut_off_goes_on_where_it_stopped(tmp_path: Path) -> None
         assert problems(part) == [], count
         before = contents(tmp_path / "all")
         kept = {str(name): before[str(name)] for name in whole[:count]}
-        # All but copies of a certificate that had not been written itself.
+        # All but copies of a certificate that had not been written itself, and the record of one
+        # whose key had not.
+        last = str(whole[count - 1])
         assert {n for n, text in kept.items() if contents(part)[n] != text} <= {
-            n for n in kept if n.endswith("ca.crt")
+            n for n in kept if n.endswith("ca.crt") or (n == last and n.startswith("certificates/"))
         }
 
 
@@ -147,18 +162,26 @@ def test_two_at_once_do_not_meet(root: Path) -> None:
 # Certificates
 
 
-def test_the_authority_signs_servers_and_nothing_else(root: Path) -> None:
-    authority = read_certificate(root / "ca.crt")
-    basic = authority.extensions.get_extension_for_class(x509.BasicConstraints)
-    assert (basic.critical, basic.value.ca, basic.value.path_length) == (True, True, 0)
-    usage = authority.extensions.get_extension_for_class(x509.KeyUsage)
-    assert (usage.critical, usage.value.key_cert_sign) == (True, True)
-    assert not usage.value.digital_signature
-    for name in ("server/superlink.crt", "gateway/gateway.crt"):
+def test_each_authority_signs_its_own_kind(root: Path) -> None:
+    # The plant's: servers, and one authority below it; that one: stations, and no authority.
+    for name, length in (("ca.crt", 1), ("stations-ca.crt", 0)):
+        authority = read_certificate(root / name)
+        basic = authority.extensions.get_extension_for_class(x509.BasicConstraints)
+        assert (basic.critical, basic.value.ca, basic.value.path_length) == (True, True, length)
+        usage = authority.extensions.get_extension_for_class(x509.KeyUsage)
+        assert (usage.critical, usage.value.key_cert_sign) == (True, True)
+        assert not usage.value.digital_signature
+    use = x509.oid.ExtendedKeyUsageOID
+    for name, signer, wanted in (
+        ("server/superlink.crt", "ca.crt", use.SERVER_AUTH),
+        ("gateway/gateway.crt", "ca.crt", use.SERVER_AUTH),
+        ("certificates/north.crt", "stations-ca.crt", use.CLIENT_AUTH),
+    ):
         certificate = read_certificate(root / name)
+        certificate.verify_directly_issued_by(read_certificate(root / signer))
         assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
         extended = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-        assert list(extended) == [x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]
+        assert list(extended) == [wanted]
 
 
 def test_names_and_addresses_are_told_apart(tmp_path: Path) -> None:
@@ -319,7 +342,7 @@ def test_what_was_handed_over_is_not_made_again(root: Path) -> None:
 
 def test_stations_are_added_without_the_authoritys_key(root: Path) -> None:
     (root / "ca.key").unlink()
-    assert len(make_keys(root, Wanted(stations=("east",)))) == 4
+    assert len(make_keys(root, Wanted(stations=("east",)))) == 8
     before = contents(root)
     with pytest.raises(InputError, match=r"ca\.key: is not here, so superlink\.crt cannot be sig"):
         make_keys(root, Wanted(renew=True))
@@ -339,6 +362,9 @@ def test_a_new_authority_reaches_everyone_and_keeps_the_stations_keys(root: Path
         *("ca.key", "ca.crt", "server/ca.crt", "gateway/ca.crt"),
         *("stations/north/ca.crt", "stations/south/ca.crt"),
         *("server/superlink.crt", "gateway/gateway.crt"),
+        *("stations-ca.crt", "gateway/stations-ca.crt", "revoked.pem", "gateway/revoked.pem"),
+        *("certificates/north.crt", "stations/north/station.pem"),
+        *("certificates/south.crt", "stations/south/station.pem"),
     }
     assert problems(root) == []
 
@@ -346,12 +372,13 @@ def test_a_new_authority_reaches_everyone_and_keeps_the_stations_keys(root: Path
 def test_everything_but_the_stations_keys_may_be_made_anew(root: Path) -> None:
     # What an administrator does after the server's keys have leaked.
     before = contents(root)
+    stations = ("north.pub", "south.pub", "station.pub", "station.key")
     for name in before:
-        if not name.endswith((".pub", "station.key")):
+        if not name.endswith(stations):
             (root / name).unlink()
     make_keys(root, Wanted(renew=True, gateway=("g",)))
     after = contents(root)
-    kept = {name for name in before if name.endswith((".pub", "station.key"))}
+    kept = {name for name in before if name.endswith(stations)}
     assert {name for name in after if after[name] == before.get(name)} == kept
     assert set(after) == set(before)
     assert names_of(read_certificate(root / "gateway/gateway.crt"))[0] == "g"
@@ -469,13 +496,19 @@ def test_the_list_warns_in_time(tmp_path: Path) -> None:
     assert [text.split(";")[0] for text in soon] == [
         "server/superlink.crt: expires in 60 days, on 2032-09-03",
         "gateway/gateway.crt: expires in 60 days, on 2032-09-03",
+        "stations/north: expires in 60 days, on 2032-09-03",
+        "stations/south: expires in 60 days, on 2032-09-03",
     ]
     late = problems(root, NOW + dt.timedelta(days=825))
-    assert [text.split(":")[1].split(";")[0] for text in late] == [" expired on 2032-09-03"] * 2
+    assert [text.split(":")[1].split(";")[0] for text in late] == [" expired on 2032-09-03"] * 4
     assert [text.split(":")[0] for text in problems(root, NOW + dt.timedelta(days=3650))] == [
         "ca.crt",
+        "stations-ca.crt",
+        "revoked.pem",
         "server/superlink.crt",
         "gateway/gateway.crt",
+        "stations/north",
+        "stations/south",
     ]
 
 
@@ -498,7 +531,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert f"made {root}/stations/b/station.key" in shown
     assert "gateway's certificate for g.example, localhost, 127.0.0.1" in shown
     a = fingerprint(read_public_key(root / "server/stations/a.pub"))
-    assert f"stations/a              never       for this station and nobody else; key {a}" in shown
+    expires = read_certificate(root / "certificates/a.crt").not_valid_after_utc
+    line = f"stations/a              {expires:%Y-%m-%d}  for this station and nobody else; key {a}"
+    assert line in shown
     assert run(words) == 0
     assert "Nothing was missing." in capsys.readouterr().out
     before = contents(root)

@@ -35,7 +35,6 @@ from common.plant.preflight.machine import (
     needed_memory,
 )
 from common.plant.preflight.station_check import check_station
-from common.plant.server.gateway import Limits
 from common.plant.station.station_file import StationFile, read_station_file
 
 SMALL = Settings(backbone="resnet18")
@@ -46,6 +45,7 @@ def station(folder: Path, data: Path, more: str = "", address: str = "localhost:
     (folder / "station.toml").write_text(
         f'station = "clips"\ndata-root = "{data}"\ncache-dir = "cache"\n{more}\n'
         f'[server]\naddress = "{address}"\nca = "ca.crt"\nkey = "station.key"\n'
+        'certificate = "station.pem"\napp-key = "app.pub"\n'
     )
     return read_station_file(folder)
 
@@ -350,11 +350,11 @@ def test_a_station_that_is_ready(
     plant: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keys, home = plant / "keys", plant / "clips"
-    upstream = Upstream(answer=(404, [], b""))
+    upstream = Upstream(answer=(400, [], b'{"code": 2003}'))  # as Flower answers a known key
     small = ["--set", "backbone=resnet18", "--target-false-alarm-rate", "0.5"]
     with (
         serving(upstream_config(keys, upstream)) as superlink,
-        gateway_in_thread(keys, superlink, Limits()) as gateway,
+        gateway_in_thread(keys, superlink) as gateway,
     ):
         station(home, tiny_data, 'weights = "random"', f"localhost:{gateway}")
         assert run(["check", "--station", str(home), *small]) == 0
@@ -365,7 +365,7 @@ def test_a_station_that_is_ready(
     assert (told["station"], told["clean"]) == ("clips", True)
     assert list(told["facts"]) == [
         *("data", "device", "feature space", "fingerprint", "disk", "memory"),
-        *("key", "authority", "server", "gateway"),
+        *("key", "certificate", "authority", "server", "gateway", "registered"),
     ]
     for label, text in told["facts"].items():
         if label not in ("disk", "memory"):  # which change from one second to the next

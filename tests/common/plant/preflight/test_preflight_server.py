@@ -16,20 +16,32 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from gateway_cases import Upstream, gateway_in_thread, serving, upstream_config
-from tls_servers import answer, certificate_file, http, tcp_server, tls_server
+from tls_servers import answer, certificate_file, gateway_server, http, tcp_server
 
+from common.plant.keys.certificates import read_certificate
 from common.plant.keys.making import Wanted, make_keys
 from common.plant.keys.station_keys import fingerprint, private_openssh, read_station_key
-from common.plant.preflight.credentials import check_authority, check_key
+from common.plant.preflight.credentials import (
+    check_app_key,
+    check_authority,
+    check_certificate,
+    check_key,
+)
 from common.plant.preflight.findings import Preflight
 from common.plant.preflight.server import check_gateway
-from common.plant.server.gateway import Limits
 from common.plant.station.station_file import StationFile, read_station_file
 
 SECONDS = 5.0
 LOCAL = ("localhost", "127.0.0.1")
 CONTROL, FLEET = "POST /v1/control/preflight", "POST /v1/fleet/preflight"
-SOUND = {"GET /health": answer(200, "gateway\n"), CONTROL: answer(403)}
+ACTIVATE = "POST /v1/fleet/activate-node"
+KNOWN = '{"code": 2003, "detail": "no such interval"}'
+"""What Flower says to a station whose key it knows, as `tests/integration` has it from there."""
+SOUND = {
+    "GET /health": answer(200, "gateway\n"),
+    CONTROL: answer(403),
+    ACTIVATE: answer(400, KNOWN),
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +61,7 @@ def home(tmp_path: Path, keys: Path) -> Path:
 def station(home: Path, address: str) -> StationFile:
     text = 'station = "clips"\ndata-root = "data"\ncache-dir = "cache"\n[server]\n'
     text += f'address = "{address}"\nca = "ca.crt"\nkey = "station.key"\n'
+    text += 'certificate = "station.pem"\napp-key = "app.pub"\n'
     (home / "station.toml").write_text(text)
     return read_station_file(home)
 
@@ -78,8 +91,8 @@ def upstream(keys: Path) -> Iterator[tuple[Upstream, int]]:
 @pytest.mark.parametrize("host", LOCAL)
 def test_a_sound_gateway(home: Path, keys: Path, upstream: tuple[Upstream, int], host: str) -> None:
     app, port = upstream
-    app.answer = (404, [], b'{"detail":"Not Found"}')
-    with gateway_in_thread(keys, port, Limits()) as gateway:
+    app.answer = (400, [], KNOWN.encode())
+    with gateway_in_thread(keys, port) as gateway:
         report = looked(home, f"{host}:{gateway}")
     assert report.findings == []
     assert report.facts["server"].startswith(f"{host}:{gateway} (127.0.0.1), TLSv1.3, certificate ")
@@ -87,11 +100,14 @@ def test_a_sound_gateway(home: Path, keys: Path, upstream: tuple[Upstream, int],
     expected = "of fedpatchcore; the SuperLink behind it answers, the rest is refused"
     assert report.facts["gateway"] == expected
     # The control API was asked for at the gateway, and got no further.
-    assert [(seen.method, seen.path) for seen in app.seen] == [("POST", b"/v1/fleet/preflight")]
+    assert [(seen.method, seen.path) for seen in app.seen] == [
+        ("POST", b"/v1/fleet/preflight"),
+        ("POST", b"/v1/fleet/activate-node"),
+    ]
 
 
 def test_a_gateway_without_a_superlink(home: Path, keys: Path) -> None:
-    with gateway_in_thread(keys, 9, Limits()) as gateway:
+    with gateway_in_thread(keys, 9) as gateway:
         report = looked(home, f"localhost:{gateway}")
     assert kinds(report) == ["superlink-down"]
     assert "answered 502: The SuperLink cannot be reached." in report.findings[0].found
@@ -104,7 +120,35 @@ def test_the_superlink_itself_is_no_gateway(
     app.answer = (404, [], b"")
     report = looked(home, f"localhost:{port}")
     assert kinds(report) == ["not-a-gateway"]
+    assert "no second TLS is spoken within the station's" in report.findings[0].found
+
+
+def test_a_gateway_that_passes_everything_on(home: Path, keys: Path) -> None:
+    with gateway_server(keys, http({**SOUND, CONTROL: answer(404)})) as port:
+        report = looked(home, f"localhost:{port}")
+    assert kinds(report) == ["not-a-gateway"]
     assert "answered 404 to a call of the control API, expected 403" in report.findings[0].found
+
+
+def test_a_certificate_that_the_gateway_does_not_take(home: Path, keys: Path) -> None:
+    """It ends the connection after the handshake: with TLS 1.3 nothing else is to be seen."""
+    others = home.parent / "others"
+    make_keys(others, Wanted(stations=("clips",)))
+    shutil.copy(others / "stations/clips/station.pem", home / "station.pem")
+    with gateway_in_thread(keys, 9) as gateway:
+        report = looked(home, f"localhost:{gateway}")
+    assert kinds(report) == ["certificate-refused"]
+    assert "it ended the connection right after the handshake" in report.findings[0].found
+
+
+def test_a_key_of_another_station(home: Path, keys: Path, upstream: tuple[Upstream, int]) -> None:
+    other = private_openssh(ec.generate_private_key(ec.SECP384R1()))
+    (home / "station.key").write_bytes(other)
+    app, port = upstream
+    with gateway_in_thread(keys, port) as gateway:
+        report = looked(home, f"localhost:{gateway}")
+    assert kinds(report) == ["key-of-another"]
+    assert app.seen == []
 
 
 @pytest.mark.parametrize(
@@ -113,8 +157,8 @@ def test_the_superlink_itself_is_no_gateway(
     + [(status, ["superlink-down"]) for status in (502, 503, 504)],
 )
 def test_another_reverse_proxy(home: Path, keys: Path, fleet: int, expected: list[str]) -> None:
-    answers = {"GET /health": answer(403), CONTROL: answer(403), FLEET: answer(fleet)}
-    with tls_server(keys / "gateway/gateway.crt", http(answers)) as port:
+    answers = {**SOUND, "GET /health": answer(403), FLEET: answer(fleet)}
+    with gateway_server(keys, http(answers)) as port:
         report = looked(home, f"localhost:{port}")
     assert kinds(report) == expected
     assert ("another reverse proxy" in report.facts.get("gateway", "")) == (not expected)
@@ -132,28 +176,42 @@ def test_something_that_speaks_no_http(home: Path, keys: Path, says: bytes, expe
         there.recv(4096)
         there.sendall(says)
 
-    with tls_server(keys / "gateway/gateway.crt", talk) as port:
+    with gateway_server(keys, talk) as port:
         report = looked(home, f"localhost:{port}")
     assert kinds(report) == ["not-a-gateway"]
     assert expected in report.findings[0].found
 
 
-@pytest.mark.parametrize(("hours", "way"), [(-1, "ahead of"), (1, "behind")])
-def test_a_clock_that_is_off(home: Path, keys: Path, hours: int, way: str) -> None:
-    theirs = dt.datetime.now(dt.UTC) + dt.timedelta(hours=hours)
-    date = email.utils.format_datetime(theirs, usegmt=True)
-    answers = {**SOUND, "GET /health": answer(200, "gateway\n", Date=date)}
-    with tls_server(keys / "gateway/gateway.crt", http(answers)) as port:
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        *((-3600, "clock"), (-240, "clock"), (-6, "clock")),
+        *((-3.6, "clock-drifts"), (0, None), (100, None), (200, "clock-drifts")),
+        *((301, "clock"), (3600, "clock")),
+    ],
+)
+def test_a_clock_that_is_off(home: Path, keys: Path, seconds: float, expected: str | None) -> None:
+    """Wrongly passed: a clock 6 s ahead, which the server refuses, as it does 240 s."""
+
+    def talk(there: socket.socket) -> None:
+        theirs = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
+        date = email.utils.format_datetime(theirs, usegmt=True)
+        http({**SOUND, FLEET: answer(404, "", Date=date)})(there)
+
+    with gateway_server(keys, talk) as port:
         report = looked(home, f"localhost:{port}")
-    assert kinds(report) == ["clock"]
-    assert f" s {way} that of localhost:" in report.findings[0].found
-    assert abs(int(report.findings[0].found.split()[4]) - 3600) < 60
+    assert kinds(report) == ([expected] if expected else [])
+    if expected:
+        way = "behind" if seconds > 0 else "ahead of"
+        found = report.findings[0].found
+        assert f" s {way} that of localhost:" in found
+        assert abs(int(found.split()[4]) - abs(seconds)) < 3
 
 
 @pytest.mark.parametrize("date", ["Tue, 24 Nov 2026 02:00:00", "today", ""])
 def test_a_date_that_cannot_be_read_says_nothing(home: Path, keys: Path, date: str) -> None:
-    answers = {**SOUND, "GET /health": answer(200, "gateway\n", Date=date)}
-    with tls_server(keys / "gateway/gateway.crt", http(answers)) as port:
+    answers = {**SOUND, FLEET: answer(404, "", Date=date)}
+    with gateway_server(keys, http(answers)) as port:
         assert looked(home, f"localhost:{port}").findings == []
 
 
@@ -220,7 +278,7 @@ def test_one_that_answers_drop_by_drop(home: Path, keys: Path) -> None:
             there.sendall(b"x")
             time.sleep(0.1)
 
-    with tls_server(keys / "gateway/gateway.crt", drip) as port:
+    with gateway_server(keys, drip) as port:
         started = time.monotonic()
         report = looked(home, f"localhost:{port}", seconds=1)
         assert time.monotonic() - started < 5
@@ -232,7 +290,7 @@ def test_one_that_answers_drop_by_drop(home: Path, keys: Path) -> None:
 
 
 def refused(home: Path, certificate: Path, host: str = "localhost") -> Preflight:
-    with tls_server(certificate, http(SOUND)) as port:
+    with gateway_server(None, http(SOUND), certificate) as port:
         return looked(home, f"{host}:{port}")
 
 
@@ -322,6 +380,104 @@ def test_a_file_that_is_no_authority(
     assert not check_authority(station(home, "localhost:1"), report, dt.datetime.now(dt.UTC))
     assert kinds(report) == ["ca-file"]
     assert expected in report.findings[0].found
+
+
+# What the server says of the key
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "expected", "words"),
+    [
+        (400, '{"code": 2004, "detail": "x"}', "not-registered", "does not know this key"),
+        (401, '{"detail": "x"}', "key-refused", "refused what this key signed (401)"),
+        (403, "", "key-of-another", "refused this key with station.pem (403)"),
+        (200, "", "registration-unknown", "answered 200"),
+        (404, "[]", "registration-unknown", "answered 404 ([])"),
+        (400, '{"code": "2003"}', "registration-unknown", "answered 400"),
+    ],
+)
+def test_a_key_that_the_server_does_not_take(
+    home: Path, keys: Path, status: int, text: str, expected: str, words: str
+) -> None:
+    """Wrongly passed: a key that nobody had registered showed only when the station started."""
+    answers = {**SOUND, ACTIVATE: answer(status, text)}
+    with gateway_server(keys, http(answers)) as port:
+        report = looked(home, f"localhost:{port}")
+    assert kinds(report) == [expected]
+    assert words in report.findings[0].found
+    assert "registered" not in report.facts
+
+
+# The certificate and the app's key
+
+
+def judged_certificate(home: Path, now: dt.datetime | None = None) -> Preflight:
+    report = Preflight(home, "clips")
+    check_certificate(station(home, "localhost:1"), report, now or dt.datetime.now(dt.UTC))
+    return report
+
+
+def test_a_sound_certificate(home: Path) -> None:
+    report = judged_certificate(home)
+    ends = read_certificate(home / "station.pem").not_valid_after_utc
+    assert (report.findings, report.facts) == ([], {"certificate": f"clips, until {ends:%Y-%m-%d}"})
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [
+        *((-1, "certificate-not-yet-valid"), (825 - 61, None)),
+        *((825 - 60, "station-certificate-ending"), (825, "station-certificate-expired")),
+    ],
+)
+def test_a_certificate_at_another_time(home: Path, days: int, expected: str | None) -> None:
+    made = read_certificate(home / "station.pem").not_valid_before_utc + dt.timedelta(hours=1)
+    report = judged_certificate(home, made + dt.timedelta(days=days))
+    assert kinds(report) == ([expected] if expected else [])
+
+
+def test_a_certificate_that_others_can_read(home: Path) -> None:
+    (home / "station.pem").chmod(0o640)
+    assert kinds(judged_certificate(home)) == ["key-open-to-others"]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (None, "cannot be read (No such file or directory)"),
+        ("stations/clips/station.key", "is no PEM certificate"),
+        ("stations/clips/ca.crt", "is no PEM private key"),
+        ("other", "the certificate of 'other'; this station is 'clips'"),
+        ("mixed", "was not made for the key in the same file"),
+    ],
+)
+def test_what_is_no_certificate_of_this_station(
+    home: Path, tmp_path: Path, source: str | None, expected: str
+) -> None:
+    root = tmp_path / "keys"
+    make_keys(root, Wanted(stations=("clips", "other")))
+    own, other = (root / "stations" / name / "station.pem" for name in ("clips", "other"))
+    mark = b"-----BEGIN CERTIFICATE-----"
+    mixed = own.read_bytes().split(mark)[0] + mark + other.read_bytes().split(mark)[1]
+    path = home / "station.pem"
+    if source is None:
+        path.unlink()
+    elif source in ("other", "mixed"):
+        path.write_bytes(other.read_bytes() if source == "other" else mixed)
+    else:
+        path.write_bytes((root / source).read_bytes())
+    found = judged_certificate(home).findings
+    assert {finding.kind for finding in found} == {"station-certificate"}
+    assert any(expected in finding.found for finding in found)
+
+
+def test_the_apps_key_at_a_station(home: Path) -> None:
+    report = Preflight(home, "clips")
+    check_app_key(station(home, "localhost:1"), report)
+    assert report.findings == []
+    shutil.copy(home / "station.pub", home / "app.pub")
+    check_app_key(station(home, "localhost:1"), report)
+    assert kinds(report) == ["app-key"]
 
 
 # The key

@@ -15,12 +15,12 @@ from common.cli.main import run
 from common.errors import InputError
 from common.plant.keys.certificates import (
     certificate_pem,
-    make_server_certificate,
     new_private_key,
     read_certificate,
     read_private_key,
 )
 from common.plant.keys.making import Wanted, make_keys
+from common.plant.keys.signing import make_server_certificate
 from common.plant.server import daemons
 
 
@@ -32,7 +32,13 @@ def keys(tmp_path: Path) -> Path:
 
 
 def options(daemon: daemons.Daemon) -> dict[str, str]:
-    return dict((word + "=").split("=")[:2] for word in daemon.command[1:])
+    words = [word for word in daemon.command if word.startswith("--")]
+    return dict((word + "=").split("=")[:2] for word in words)
+
+
+def program(daemon: daemons.Daemon) -> list[str]:
+    """The command without its options."""
+    return [word for word in daemon.command if not word.startswith("--")]
 
 
 def test_the_superlink_is_closed_to_whoever_has_no_key(keys: Path, tmp_path: Path) -> None:
@@ -58,6 +64,7 @@ def test_the_executor_is_told_where_runs_go_and_who_belongs_to_the_plant(
     assert options(daemon)["--runtime-api-address"] == "superlink:8000"
     assert daemon.environment["FEDPATCHCORE_RUNS"] == str(tmp_path / "runs")
     assert daemon.environment["FEDPATCHCORE_STATIONS"] == str(keys / "stations")
+    assert daemon.environment["FEDPATCHCORE_APP_KEY"] == str(keys / "app.key")
     # A service's user may have no home to write to.
     for name in ("FLWR_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR"):
         assert Path(daemon.environment[name]).is_relative_to(tmp_path / "runs")
@@ -73,10 +80,16 @@ def test_flower_understands_every_option(keys: Path, tmp_path: Path) -> None:
         daemons.superlink(keys, tmp_path / "state", "127.0.0.1", 8000),
         daemons.executor(keys, "superlink:8000", tmp_path / "runs"),
     ):
+        ours = [word for word in daemon.command if word.startswith("--trusted-app=")]
         done = subprocess.run(
-            [daemon.command[0], "--help"], capture_output=True, text=True, timeout=120, check=True
+            [*program(daemon), *ours, "--help"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+            env=daemon.environment,
         )
-        for option in options(daemon):
+        for option in options(daemon).keys() - {"--trusted-app"}:
             assert option in done.stdout
 
 
@@ -92,6 +105,22 @@ def test_what_others_can_read_is_no_secret(keys: Path, tmp_path: Path, name: str
     (keys / name).chmod(0o640)
     with pytest.raises(InputError, match=rf"{name}.*mode 640.*chmod 600"):
         daemons.superlink(keys, tmp_path / "state", "127.0.0.1", 8000)
+
+
+def test_an_executor_signs_with_an_app_key_that_nobody_else_can_read(
+    keys: Path, tmp_path: Path
+) -> None:
+    path = keys / "app.key"
+    path.chmod(0o640)
+    with pytest.raises(InputError, match=r"app\.key.*mode 640.*chmod 600"):
+        daemons.executor(keys, "superlink:8000", tmp_path / "runs")
+    path.chmod(0o600)
+    path.write_bytes((keys / "superlink.key").read_bytes())
+    with pytest.raises(InputError, match=r"app\.key: found a \w+; expected app\.key"):
+        daemons.executor(keys, "superlink:8000", tmp_path / "runs")
+    path.unlink()
+    with pytest.raises(InputError, match=r"app\.key: cannot be read"):
+        daemons.executor(keys, "superlink:8000", tmp_path / "runs")
 
 
 def test_a_certificate_of_another_time_or_key_is_refused(keys: Path, tmp_path: Path) -> None:

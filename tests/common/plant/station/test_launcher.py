@@ -7,20 +7,22 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tls_servers import tls_server
 
 from common.cli.main import run
+from common.plant.keys.making import Wanted, make_keys
 
 FAKE = Path(__file__).parents[3] / "helpers" / "fake_supernode.py"
 STARTER = """
@@ -38,17 +40,18 @@ run_station(read_station_file(Path({file!r})), timing, [sys.executable, {fake!r}
 class Bench:
     """A station's folder, its gateway in form of an echo, and its launcher."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, own: Path, port: int) -> None:
         self.folder, self.port = folder, port
         self.cache = folder / "cache"
         self.file = folder / "station.toml"
         for name in ("images", "fake"):
             (folder / name).mkdir()
-        for name in ("ca.crt", "station.key"):
-            (folder / name).write_text("a key")
+        for name in ("ca.crt", "station.key", "station.pem", "app.pub"):
+            shutil.copy(own / name, folder / name)
         self.file.write_text(
             'station = "clips"\ndata-root = "images"\ncache-dir = "cache"\ncache-limit-gb = 2\n'
             f'[server]\naddress = "127.0.0.1:{port}"\nca = "ca.crt"\nkey = "station.key"\n'
+            'certificate = "station.pem"\napp-key = "app.pub"\n'
         )
 
     @contextlib.contextmanager
@@ -100,26 +103,22 @@ def running(pid: int) -> bool:
     return False
 
 
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plant") / "keys"
+    make_keys(folder, Wanted(stations=["clips"]))
+    return folder
+
+
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    server = socket.create_server(("127.0.0.1", 0))
-
+def bench(tmp_path: Path, keys: Path) -> Iterator[Bench]:
     def echo(one: socket.socket) -> None:
-        with one, contextlib.suppress(OSError):
-            while piece := one.recv(1000):
-                one.sendall(piece)
+        one.settimeout(None)
+        while piece := one.recv(1000):
+            one.sendall(piece)
 
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                threading.Thread(target=echo, args=(server.accept()[0],), daemon=True).start()
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    yield Bench(tmp_path, server.getsockname()[1])
-    server.shutdown(socket.SHUT_RDWR)
-    server.close()
-    thread.join(5)
+    with tls_server(keys / "gateway" / "gateway.crt", echo, keys) as port:
+        yield Bench(tmp_path, keys / "stations" / "clips", port)
 
 
 def test_a_supernode_is_started_as_flower_wants_it(bench: Bench) -> None:
@@ -134,7 +133,9 @@ def test_a_supernode_is_started_as_flower_wants_it(bench: Bench) -> None:
         assert options["auth-supernode-private-key"] == str(bench.folder / "station.key")
         assert options["node-config"] == (
             f"station='clips' data-root='{bench.folder / 'images'}' "
-            f"cache-dir='{bench.cache}' cache-limit-gb=2.0"
+            f"cache-dir='{bench.cache}' cache-limit-gb=2.0 "
+            f"app-key='{bench.folder / 'app.pub'}' station-key='{bench.folder / 'station.key'}' "
+            f"models-dir='{bench.cache / 'models'}' keep-models=5 activate='auto'"
         )
         assert start["session"]
         assert environment["FLWR_HOME"] == str(bench.cache / "flower")
@@ -288,7 +289,13 @@ def run_and_read(bench: Bench) -> tuple[int, str]:
 
 @pytest.mark.parametrize(
     ("missing", "word"),
-    [("images", "data-root"), ("ca.crt", "server.ca"), ("station.key", "server.key")],
+    [
+        ("images", "data-root"),
+        ("ca.crt", "server.ca"),
+        ("station.key", "server.key"),
+        ("station.pem", "server.certificate"),
+        ("app.pub", "server.app-key"),
+    ],
 )
 def test_what_is_missing_is_said_before_anything_starts(
     bench: Bench, missing: str, word: str, capsys: pytest.CaptureFixture[str]
@@ -299,6 +306,18 @@ def test_what_is_missing_is_said_before_anything_starts(
     _, err = capsys.readouterr()
     assert word in err
     assert str(path) in err
+    assert "Traceback" not in err
+    assert bench.starts == []
+
+
+@pytest.mark.parametrize("name", ["ca.crt", "station.pem"])
+def test_what_is_no_certificate_is_said_before_anything_starts(
+    bench: Bench, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (bench.folder / name).write_text("nothing of the kind")
+    assert run(["plant", "station", str(bench.file)]) == 2
+    err = capsys.readouterr().err
+    assert f"{bench.folder / name}: cannot be used" in err
     assert "Traceback" not in err
     assert bench.starts == []
 

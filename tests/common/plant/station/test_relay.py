@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import os
+import shutil
 import socket
 import ssl
 import threading
@@ -15,10 +17,14 @@ from pathlib import Path
 import httpx
 import pytest
 from gateway_cases import Upstream, gateway_in_thread, serving, upstream_config
+from tls_servers import certificate_file, tcp_server, tls_server
+from tunnel import flower_key
 
+from common.plant.gateway.nginx_terms import Limits
 from common.plant.keys.making import Wanted, make_keys
-from common.plant.server.gateway import Limits
+from common.plant.keys.revoking import revoke_station
 from common.plant.station import relay as relay_module
+from common.plant.station.gateway_tls import GatewayTls
 from common.plant.station.relay import Relay
 from common.runs.processes import free_ports
 
@@ -26,11 +32,21 @@ FATAL = ("certificate", "ssl", "tls")
 """In the text of an error, what makes a SuperNode give up (flwr.supercore.retry.http_retry)."""
 
 
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plant") / "keys"
+    make_keys(folder, Wanted(stations=["clips"]))
+    return folder
+
+
 @contextlib.contextmanager
-def relaying(address: tuple[str, int]) -> Iterator[tuple[Relay, list[str]]]:
-    """Run a relay in a thread; the list takes what it tells."""
+def relaying(
+    keys: Path, address: tuple[str, int], ca: Path | None = None
+) -> Iterator[tuple[Relay, list[str]]]:
+    """Run a relay of the station clips in a thread; the list takes what it tells."""
     told: list[str] = []
-    relay = Relay(address, told.append, lambda: told.append("reachable"))
+    tls = GatewayTls(ca or keys / "ca.crt", keys / "stations" / "clips" / "station.pem")
+    relay = Relay(address, tls, told.append, lambda: told.append("reachable"))
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -44,30 +60,11 @@ def relaying(address: tuple[str, int]) -> Iterator[tuple[Relay, list[str]]]:
         loop.close()
 
 
-@contextlib.contextmanager
-def listening(handle: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A plain TCP server that gives each connection to `handle` and closes it after."""
-    server = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                one, _ = server.accept()
-                threading.Thread(target=serve_one, args=(one,)).start()
-
-    def serve_one(one: socket.socket) -> None:
-        with one, contextlib.suppress(OSError):
-            one.settimeout(20)
-            handle(one)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield int(server.getsockname()[1])
-    finally:
-        server.shutdown(socket.SHUT_RDWR)
-        server.close()
-        thread.join(5)
+def listening(
+    keys: Path, handle: Callable[[socket.socket], None]
+) -> contextlib.AbstractContextManager[int]:
+    """In the gateway's place: a server that gives each station's connection to `handle`."""
+    return tls_server(keys / "gateway" / "gateway.crt", handle, keys)
 
 
 def echo(one: socket.socket) -> None:
@@ -84,11 +81,11 @@ def read_all(one: socket.socket, size: int) -> bytes:
     return bytes(found)
 
 
-def test_bytes_pass_unchanged_in_both_directions() -> None:
+def test_bytes_pass_unchanged_in_both_directions(keys: Path) -> None:
     sent = os.urandom(5_000_000)
     with (
-        listening(echo) as port,
-        relaying(("127.0.0.1", port)) as (relay, told),
+        listening(keys, echo) as port,
+        relaying(keys, ("127.0.0.1", port)) as (relay, told),
         socket.create_connection(("127.0.0.1", relay.port), timeout=20) as one,
     ):
         threading.Thread(target=one.sendall, args=(sent,)).start()
@@ -96,8 +93,8 @@ def test_bytes_pass_unchanged_in_both_directions() -> None:
         assert told == []
 
 
-def test_the_times_of_the_last_words_are_noted() -> None:
-    with listening(echo) as port, relaying(("127.0.0.1", port)) as (relay, _):
+def test_the_times_of_the_last_words_are_noted(keys: Path) -> None:
+    with listening(keys, echo) as port, relaying(keys, ("127.0.0.1", port)) as (relay, _):
         assert relay.last_sent is relay.last_answer is None
         with socket.create_connection(("127.0.0.1", relay.port), timeout=20) as one:
             one.sendall(b"first")
@@ -116,7 +113,7 @@ def test_the_times_of_the_last_words_are_noted() -> None:
         assert relay.last_sent is relay.last_answer is None
 
 
-def test_an_end_on_either_side_ends_the_other() -> None:
+def test_an_end_on_either_side_ends_the_other(keys: Path) -> None:
     ended = threading.Event()
 
     def until_end(one: socket.socket) -> None:
@@ -125,7 +122,7 @@ def test_an_end_on_either_side_ends_the_other() -> None:
             pass
         ended.set()
 
-    with listening(until_end) as port, relaying(("127.0.0.1", port)) as (relay, _):
+    with listening(keys, until_end) as port, relaying(keys, ("127.0.0.1", port)) as (relay, _):
         with socket.create_connection(("127.0.0.1", relay.port), timeout=20) as one:
             read_all(one, 5)
         assert ended.wait(5)
@@ -136,8 +133,8 @@ def test_an_end_on_either_side_ends_the_other() -> None:
         one.recv(100)
 
     with (
-        listening(one_answer) as port,
-        relaying(("127.0.0.1", port)) as (relay, _),
+        listening(keys, one_answer) as port,
+        relaying(keys, ("127.0.0.1", port)) as (relay, _),
         socket.create_connection(("127.0.0.1", relay.port), timeout=20) as one,
     ):
         one.sendall(b"a")
@@ -146,25 +143,19 @@ def test_an_end_on_either_side_ends_the_other() -> None:
         assert one.recv(100) == b""
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("plant") / "keys"
-    make_keys(folder, Wanted(stations=["clips"]))
-    return folder
-
-
 def as_a_supernode(keys: Path, port: int) -> httpx.Response:
     verify = str(keys / "stations" / "clips" / "ca.crt")
-    with httpx.Client(verify=verify, timeout=30.0, trust_env=False) as client:
+    own = {"flwr-public-key": flower_key(keys, "clips").decode()}
+    with httpx.Client(verify=verify, timeout=30.0, trust_env=False, headers=own) as client:
         return client.post(f"https://127.0.0.1:{port}/v1/fleet/pull-messages", content=b"body")
 
 
-def test_tls_passes_through_to_the_gateway_s_certificate(keys: Path) -> None:
+def test_a_supernode_s_tls_passes_through_within_the_station_s(keys: Path) -> None:
     upstream = Upstream()
     with (
         serving(upstream_config(keys, upstream)) as superlink,
-        gateway_in_thread(keys, superlink, Limits()) as port,
-        relaying(("localhost", port)) as (relay, _),
+        gateway_in_thread(keys, superlink) as port,
+        relaying(keys, ("localhost", port)) as (relay, _),
     ):
         assert as_a_supernode(keys, relay.port).content == b"done"
         others = keys.parent / "others"
@@ -184,30 +175,151 @@ def hang_up_in_the_handshake(one: socket.socket) -> None:
     one.sendall(b"\x16\x03\x03")
 
 
+@pytest.mark.parametrize("outer", [True, False], ids=["within", "outside"])
 @pytest.mark.parametrize(
     "handle",
     [lambda one: None, hang_up_in_the_handshake, say_nothing],
     ids=["hangs up", "hangs up in the handshake", "says nothing"],
 )
 def test_no_broken_handshake_makes_a_supernode_give_up(
-    keys: Path, handle: Callable[[socket.socket], None], monkeypatch: pytest.MonkeyPatch
+    keys: Path,
+    handle: Callable[[socket.socket], None],
+    outer: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(relay_module, "HANDSHAKE_SECONDS", 0.5)
-    with listening(handle) as port:
+    monkeypatch.setattr(relay_module, "CONNECT_SECONDS", 2.0)
+    with tcp_server(handle) as port:
         # What the SuperNode would meet without the relay, where that differs.
         if handle is hang_up_in_the_handshake:
             with pytest.raises(httpx.TransportError) as without:
                 as_a_supernode(keys, port)
             assert any(word in str(without.value).lower() for word in FATAL)
-        with relaying(("127.0.0.1", port)) as (relay, _):
+    server = listening(keys, handle) if outer else tcp_server(handle)
+    with server as port, relaying(keys, ("127.0.0.1", port)) as (relay, _):
+        with pytest.raises(httpx.TransportError) as found:
+            as_a_supernode(keys, relay.port)
+        assert not any(word in str(found.value).lower() for word in FATAL), found.value
+
+
+def refused(keys: Path, port: int, host: str = "127.0.0.1", ca: Path | None = None) -> str:
+    """What a station's log has of a gateway that does not take it, and its SuperNode goes on."""
+    with relaying(keys, (host, port), ca) as (relay, told):
+        for _ in range(2):
             with pytest.raises(httpx.TransportError) as found:
                 as_a_supernode(keys, relay.port)
             assert not any(word in str(found.value).lower() for word in FATAL), found.value
+        assert relay.last_answer is None
+    (line,) = told  # once, however often it is tried
+    return line
+
+
+@pytest.fixture
+def plant(keys: Path, tmp_path: Path) -> Path:
+    """Keys that a test may change."""
+    return Path(shutil.copytree(keys, tmp_path / "keys"))
+
+
+RIGHT_AFTER = "it ended the connection right after the handshake"
+
+
+def test_a_certificate_that_is_revoked(plant: Path, tmp_path: Path) -> None:
+    kept = Path(shutil.copytree(plant / "stations", tmp_path / "kept"))
+    make_keys(plant, Wanted(stations=["other"]))
+    revoke_station(plant, "clips")
+    shutil.copytree(kept, plant / "stations", dirs_exist_ok=True)
+    shutil.copy(kept / "clips/station.pub", plant / "server/stations/clips.pub")
+    with gateway_in_thread(plant, 9) as port:
+        line = refused(plant, port)
+    assert line.startswith(RIGHT_AFTER)
+    assert "missing, revoked or expired, or where the revocation list expired" in line
+
+
+def test_a_station_that_the_gateway_does_not_know(plant: Path) -> None:
+    make_keys(plant, Wanted(stations=["other"]))
+    (plant / "gateway/stations/clips.pub").unlink()
+    with gateway_in_thread(plant, 9) as port:
+        assert refused(plant, port).startswith(RIGHT_AFTER)
+
+
+@pytest.mark.parametrize(
+    ("days_ago", "days", "said"),
+    [(10.0, 1, "this station's certificate expired on 20"), (-1.0, 30, "is this clock right?")],
+)
+def test_a_certificate_out_of_its_time(days_ago: float, days: int, said: str, plant: Path) -> None:
+    (plant / "stations/clips/station.pem").unlink()
+    then = dt.datetime.now(dt.UTC) - dt.timedelta(days=days_ago)
+    make_keys(plant, Wanted(stations=["clips"], days=days), then)
+    with gateway_in_thread(plant, 9) as port:
+        assert said in refused(plant, port)
+
+
+def test_another_authority(keys: Path, tmp_path: Path) -> None:
+    others = tmp_path / "others"
+    make_keys(others, Wanted(stations=["clips"]))
+    with gateway_in_thread(keys, 9) as port:
+        line = refused(keys, port, ca=others / "ca.crt")
+    assert line.startswith("the gateway's certificate was refused: it was not signed by the")
+
+
+def test_another_name(keys: Path, tmp_path: Path) -> None:
+    certificate = certificate_file(tmp_path, ["elsewhere"], keys)
+    with tls_server(certificate, say_nothing) as port:
+        line = refused(keys, port)
+    assert line == "the gateway's certificate was refused: it is not for 127.0.0.1"
+
+
+def test_a_gateway_s_certificate_that_has_expired(keys: Path, tmp_path: Path) -> None:
+    ago = dt.timedelta(days=-30)
+    certificate = certificate_file(tmp_path, ["127.0.0.1"], keys, ago, 1)
+    with tls_server(certificate, say_nothing) as port:
+        line = refused(keys, port)
+    assert "certificate has expired; or this machine's clock is wrong" in line
+
+
+def test_what_is_no_gateway(keys: Path) -> None:
+    def speak_plainly(one: socket.socket) -> None:
+        one.sendall(b"220 mail.example.org ESMTP\r\n")
+        one.recv(1 << 16)
+
+    with tcp_server(speak_plainly) as port:
+        assert refused(keys, port).startswith("what listens at server.address does not speak TLS")
+
+
+def test_too_many_connections_of_one_address(keys: Path) -> None:
+    with (
+        gateway_in_thread(keys, 9, Limits(per_address=1)) as port,
+        socket.create_connection(("127.0.0.1", port)),
+    ):
+        time.sleep(0.2)
+        assert "it has too many from this address" in refused(keys, port)
+
+
+def test_a_file_that_was_lost(plant: Path) -> None:
+    (plant / "stations/clips/station.pem").write_text("nothing")
+    line = refused(plant, 9)
+    assert line.startswith(f"server.certificate {plant / 'stations/clips/station.pem'}: cannot be")
+
+
+def test_a_renewed_certificate_is_shown_without_a_restart(plant: Path) -> None:
+    own = plant / "stations/clips/station.pem"
+    kept, upstream = own.read_bytes(), Upstream()
+    own.write_text("nothing")
+    with (
+        serving(upstream_config(plant, upstream)) as superlink,
+        gateway_in_thread(plant, superlink) as port,
+        relaying(plant, ("localhost", port)) as (relay, told),
+    ):
+        with pytest.raises(httpx.TransportError):
+            as_a_supernode(plant, relay.port)
+        own.write_bytes(kept)
+        assert as_a_supernode(plant, relay.port).content == b"done"
+        assert told[1:] == ["reachable"]
 
 
 def test_a_gateway_that_is_away_and_comes_back(keys: Path) -> None:
     (port,) = free_ports(1)
-    with relaying(("localhost", port)) as (relay, told):
+    with relaying(keys, ("localhost", port)) as (relay, told):
         for _ in range(2):
             with pytest.raises(httpx.TransportError) as found:
                 as_a_supernode(keys, relay.port)
@@ -216,20 +328,17 @@ def test_a_gateway_that_is_away_and_comes_back(keys: Path) -> None:
         assert len(told) == 1
         assert relay.last_sent is not None
         assert relay.last_answer is None
+        upstream = Upstream()
         with (
-            contextlib.closing(socket.create_server(("127.0.0.1", port))) as server,
-            socket.create_connection(("127.0.0.1", relay.port), timeout=20) as one,
+            serving(upstream_config(keys, upstream)) as superlink,
+            gateway_in_thread(keys, superlink, port=port),
         ):
-            server.settimeout(10)
-            there = server.accept()[0]
-            there.sendall(b"hello")
-            read_all(one, 5)
-            there.close()
+            assert as_a_supernode(keys, relay.port).content == b"done"
         assert told[1:] == ["reachable"]
 
 
 def test_a_name_that_nobody_knows_is_a_reason_to_try_again(keys: Path) -> None:
-    with relaying(("gateway.invalid", 9443)) as (relay, told):
+    with relaying(keys, ("gateway.invalid", 9443)) as (relay, told):
         with pytest.raises(httpx.TransportError) as found:
             as_a_supernode(keys, relay.port)
         assert not any(word in str(found.value).lower() for word in FATAL), found.value
@@ -242,8 +351,8 @@ def test_the_handshake_s_own_context_is_the_clients(keys: Path) -> None:
     context = ssl.create_default_context(cafile=str(keys / "gateway" / "ca.crt"))
     with (
         serving(upstream_config(keys, upstream)) as superlink,
-        gateway_in_thread(keys, superlink, Limits()) as port,
-        relaying(("127.0.0.1", port)) as (relay, _),
+        gateway_in_thread(keys, superlink) as port,
+        relaying(keys, ("127.0.0.1", port)) as (relay, _),
         socket.create_connection(("127.0.0.1", relay.port), timeout=20) as one,
         pytest.raises(ssl.SSLCertVerificationError, match="elsewhere"),
     ):

@@ -10,7 +10,10 @@ from flwr.common.config import parse_config_args
 from common.errors import InputError
 from common.plant.station.station_file import read_station_file
 
-SERVER = '[server]\naddress = "gateway:9443"\nca = "ca.crt"\nkey = "station.key"\n'
+SERVER = (
+    '[server]\naddress = "gateway:9443"\nca = "ca.crt"\nkey = "station.key"\n'
+    'certificate = "station.pem"\napp-key = "app.pub"\n'
+)
 TOP = 'station = "engine-assembly"\ndata-root = "/data"\ncache-dir = "/var/cache/f"\n'
 
 
@@ -26,6 +29,10 @@ def test_the_least_that_a_file_needs(tmp_path: Path) -> None:
     assert file.address == ("gateway", 9443)
     assert (file.data_root, file.cache_dir) == (Path("/data"), Path("/var/cache/f"))
     assert (file.ca, file.key) == (tmp_path / "ca.crt", tmp_path / "station.key")
+    assert (file.certificate, file.app_key) == (tmp_path / "station.pem", tmp_path / "app.pub")
+    assert file.trusted_app == "installed"
+    assert file.models_dir == Path("/var/cache/f/models")
+    assert (file.keep_models, file.activate) == (5, "auto")
     assert (file.weights, file.cache_limit_gb, file.device, file.batch_size) == ("", 20, None, None)
 
 
@@ -46,6 +53,7 @@ def test_flower_reads_what_the_file_says(tmp_path: Path) -> None:
     text = (
         'station = "a.b_c-1"\ndata-root = "images of März"\ncache-dir = "/c/x=y \\\\ \\" # z"\n'
         'weights = "w.pth"\ncache-limit-gb = 2.5\ndevice = "cuda:1"\nbatch-size = 8\n'
+        'models-dir = "models of März"\nkeep-models = 3\nactivate = "manual"\n'
     )
     file = read_station_file(write(tmp_path, text + SERVER))
     assert parse_config_args([file.node_config()]) == {
@@ -53,6 +61,11 @@ def test_flower_reads_what_the_file_says(tmp_path: Path) -> None:
         "data-root": str(tmp_path / "images of März"),
         "cache-dir": '/c/x=y \\ " # z',
         "cache-limit-gb": 2.5,
+        "app-key": str(tmp_path / "app.pub"),
+        "station-key": str(tmp_path / "station.key"),
+        "models-dir": str(tmp_path / "models of März"),
+        "keep-models": 3,
+        "activate": "manual",
         "weights": str(tmp_path / "w.pth"),
         "device": "cuda:1",
         "batch-size": 8,
@@ -66,6 +79,11 @@ def test_flower_gets_no_more_than_the_file_says(tmp_path: Path) -> None:
         "data-root": "/data",
         "cache-dir": "/var/cache/f",
         "cache-limit-gb": 20.0,
+        "app-key": str(tmp_path / "app.pub"),
+        "station-key": str(tmp_path / "station.key"),
+        "models-dir": "/var/cache/f/models",
+        "keep-models": 5,
+        "activate": "auto",
     }
 
 
@@ -104,6 +122,13 @@ BAD = {
     ),
     "empty data": (TOP.replace('"/data"', '" "') + SERVER, "data-root is ' '"),
     "a number as a folder": (TOP.replace('"/data"', "7") + SERVER, "data-root is 7"),
+    "no models folder": ('models-dir = ""\n' + TOP + SERVER, "models-dir is ''; expected a folder"),
+    "no model kept": ("keep-models = 0\n" + TOP + SERVER, "keep-models is 0; expected a whole"),
+    "half a model": ("keep-models = 2.5\n" + TOP + SERVER, "keep-models is 2.5; expected a whole"),
+    "activate at will": (
+        'activate = "sometimes"\n' + TOP + SERVER,
+        """activate is 'sometimes'; expected "auto" or "manual\"""",
+    ),
     "no cache": (TOP.replace("cache-dir", "#") + SERVER, "cache-dir is missing"),
     "unknown key": ("data_root = 1\n" + TOP + SERVER, "unknown key 'data_root'; did you mean"),
     "unknown section": (TOP + SERVER + "[more]\n", "unknown key 'more'; known are"),
@@ -155,7 +180,52 @@ def test_files_that_a_supernode_needs_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"server\.key is .*station\.key"):
         file.require_files()
     (tmp_path / "station.key").touch()
+    with pytest.raises(InputError, match=r"server\.certificate is .*station\.pem"):
+        file.require_files()
+    (tmp_path / "station.pem").touch()
+    with pytest.raises(InputError, match=r"server\.app-key is .*app\.pub"):
+        file.require_files()
+    (tmp_path / "app.pub").touch()
     file.require_files()
     (tmp_path / "data").rmdir()
     with pytest.raises(InputError, match=r"data-root is .* no such folder"):
         file.require_files()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('"installed"', "installed"),
+        ('"any"', "any"),
+        (f'["{"0a" * 32}", "{"1f" * 32}"]', ("0a" * 32, "1f" * 32)),
+    ],
+)
+def test_which_apps_a_station_trusts(
+    tmp_path: Path, text: str, expected: str | tuple[str, ...]
+) -> None:
+    file = read_station_file(write(tmp_path, f"trusted-app = {text}\n{TOP}{SERVER}"))
+    assert file.trusted_app == expected
+
+
+@pytest.mark.parametrize(
+    "text", ['"all"', '""', "[]", "true", "7", '["any"]', f'["{"0A" * 32}"]', f'"{"0a" * 32}"']
+)
+def test_what_is_no_trusted_app(tmp_path: Path, text: str) -> None:
+    """A word that looks like trust must never be taken for it, nor for none."""
+    path = write(tmp_path, f"trusted-app = {text}\n{TOP}{SERVER}")
+    with pytest.raises(InputError, match=r"trusted-app is .*expected .installed., .any., or a li"):
+        read_station_file(path)
+
+
+def test_a_file_of_an_older_version_is_told_what_it_lacks(tmp_path: Path) -> None:
+    for line, file in (
+        ('certificate = "station.pem"\n', "station.pem"),
+        ('app-key = "app.pub"\n', "app.pub"),
+    ):
+        path = write(tmp_path, TOP + SERVER.replace(line, ""))
+        with pytest.raises(InputError) as caught:
+            read_station_file(path)
+        said = str(caught.value)
+        assert f"server.{line.split()[0]} is missing; expected the file {file}" in said
+        assert "`fedpatchcore keys DIR` once" in said
+        assert "\n" not in said

@@ -67,3 +67,19 @@ def test_why_a_supernode_ended(line: str, word: str) -> None:
     assert word in heard("INFO :      Starting Flower SuperNode", line).reason
     # A reason of the past, when it was taken in the end.
     assert heard(line, "INFO :      SuperNode ID: 1").reason == ""
+
+
+def test_our_own_program_says_why_it_does_not_start() -> None:
+    log = heard("fedpatchcore: trusted-app '12': expected 'installed', 'any' alone, or the hash")
+    assert log.reason == "trusted-app '12': expected 'installed', 'any' alone, or the hash"
+    assert not log.online
+
+
+def test_a_key_that_is_not_the_certificate_s_is_told_before_it_is_online() -> None:
+    """What flwr 1.41 makes of 403: an exception in its main thread, while others go on."""
+    line = "flwr.supercore.run.RunNotRunningException"
+    log = heard("Traceback (most recent call last):", line)
+    assert log.not_bound
+    assert "the gateway refused this station's key with this certificate (403)" in log.reason
+    later = heard("INFO :      SuperNode ID: 1", line)
+    assert not later.not_bound

@@ -1,0 +1,1 @@
+"""Held-out scores that may not be those of good parts."""

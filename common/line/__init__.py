@@ -1,0 +1,1 @@
+"""The detector at the line: model versions, journal, service."""

@@ -1,0 +1,145 @@
+"""The units of deploy/systemd under a systemd that lives: a run, a kill, a stop."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from living_systemd import ROOT, LivingSystemd, living_systemd, without_systemd
+from requirements import missing
+
+pytestmark = [pytest.mark.plant]
+SERVER = ("superlink", "executor", "gateway")
+UNITS = (*(f"fedpatchcore-{role}" for role in SERVER), "fedpatchcore-station@clips")
+ADMIN = ("--keys", "/srv/plant/keys/server", "--superlink", "127.0.0.1:8000")
+RUNS = "/var/lib/fedpatchcore-executor/runs"
+#: As deploy/README.md has it for a server and a station on one machine.
+INSTALL = """
+set -eu
+mkdir -p /srv/plant && cd /srv/plant
+fedpatchcore keys keys --station clips
+fedpatchcore synth images --images 4 --size 32
+chmod -R a+rX /srv/plant/images
+units=/opt/fedpatchcore/checkout/deploy/systemd
+systemd-sysusers $units/sysusers.conf
+cp $units/*.service /etc/systemd/system/
+give() {  # whom, where, what
+    install -d -m 700 -o $1 -g $1 $2
+    for file in $3; do if test -f $file; then install -m 600 -o $1 $file $2/; fi; done
+}
+give fedpatchcore-superlink /etc/fedpatchcore/superlink \\
+    "$(echo keys/server/ca.crt keys/server/superlink.* keys/server/executor.secret)"
+give fedpatchcore-executor /etc/fedpatchcore/executor \\
+    "$(echo keys/server/ca.crt keys/server/executor.secret keys/server/app.*)"
+give fedpatchcore-gateway /etc/fedpatchcore/gateway "$(echo keys/gateway/*)"
+for role in executor gateway; do
+    install -d -m 755 /etc/fedpatchcore/$role/stations
+    install -m 644 keys/server/stations/*.pub /etc/fedpatchcore/$role/stations/
+done
+printf '%s\\n' 'station = "clips"' 'data-root = "/srv/plant/images"' \\
+    'cache-dir = "/var/cache/fedpatchcore/clips"' 'weights = "random"' '[server]' \\
+    'address = "127.0.0.1:9443"' 'ca = "ca.crt"' 'key = "station.key"' \\
+    'certificate = "station.pem"' 'app-key = "app.pub"' > station.toml
+give fedpatchcore-station /etc/fedpatchcore/stations/clips \\
+    "$(echo station.toml keys/stations/clips/*)"
+systemctl daemon-reload
+systemctl enable --now fedpatchcore-superlink fedpatchcore-executor fedpatchcore-gateway
+systemctl enable --now fedpatchcore-station@clips
+"""
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LivingSystemd]:
+    reason = without_systemd()
+    if reason:
+        missing("systemd", reason)
+    with living_systemd(tmp_path_factory.mktemp("machine")) as running:
+        running.ask("sh", "-c", INSTALL)
+        yield running
+
+
+def wait_until(
+    machine: LivingSystemd, what: str, done: Callable[[], object], seconds: float = 300
+) -> None:
+    until = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < until, f"{what} did not come true\n{machine.journal()}"
+        time.sleep(1)
+
+
+def served(machine: LivingSystemd) -> bool:
+    """Whether the station has been served within the last minute."""
+    found = machine.ask(
+        *("find", "/var/cache/fedpatchcore/clips", "-maxdepth", "1", "-name", "alive"),
+        *("-mmin", "-1"),
+    )
+    return bool(found)
+
+
+def test_a_run_from_end_to_end(machine: LivingSystemd) -> None:
+    # The SuperLink needs its time; registering again harms nobody.
+    registered = ("fedpatchcore", "plant", "register", *ADMIN)
+    wait_until(
+        machine,
+        "the SuperLink",
+        lambda: "clips: " in machine.ask(*registered, code=None) and True,
+    )
+    wait_until(machine, "clips to be served", lambda: served(machine))
+    small = ("backbone=resnet18", "weights=random", "global-bank-size=100", "num-workers=1")
+    told = machine.ask(
+        *("fedpatchcore", "plant", "run", *ADMIN, "--runs", RUNS),
+        *(f"--set={one}" for one in (*small, "local-coreset-ratio=0.5", "device=cpu")),
+        seconds=900,
+    )
+    assert "used 1 of 1" in told
+    run = json.loads(machine.ask("sh", "-c", f"cat {RUNS}/*/run.json"))
+    assert run["status"] == "completed"
+    assert [station["status"] for station in run["stations"]] == ["used"]
+
+
+def test_each_is_a_user_of_its_own_and_locked_in(machine: LivingSystemd) -> None:
+    for unit in UNITS:
+        pid = machine.show(unit, "MainPID")["MainPID"]
+        status = machine.ask("cat", f"/proc/{pid}/status")
+        assert "NoNewPrivs:\t1" in status
+        assert "Seccomp:\t2" in status
+        assert "CapEff:\t0000000000000000" in status
+        user = machine.ask("stat", "--format=%U", f"/proc/{pid}")
+        assert user == unit.partition("@")[0]
+        # What the unit asks for, or all that this machine's systemd may give.
+        limits = machine.ask("cat", f"/proc/{pid}/limits").splitlines()
+        (files,) = [line.split() for line in limits if line.startswith("Max open files")]
+        assert int(files[3]) >= min(65536, int(machine.ask("sh", "-c", "ulimit -Hn")))
+
+
+def test_killed_it_comes_back_and_so_does_the_station(machine: LivingSystemd) -> None:
+    before = {unit: machine.show(unit, "MainPID", "NRestarts") for unit in UNITS}
+    machine.ask("rm", "/var/cache/fedpatchcore/clips/alive")
+    for unit in UNITS:
+        machine.ask("kill", "-KILL", before[unit]["MainPID"])
+
+    def back() -> bool:
+        now = {unit: machine.show(unit, "MainPID", "NRestarts", "SubState") for unit in UNITS}
+        return all(
+            now[unit]["SubState"] == "running"
+            and now[unit]["MainPID"] != before[unit]["MainPID"]
+            and int(now[unit]["NRestarts"]) > int(before[unit]["NRestarts"])
+            for unit in UNITS
+        )
+
+    wait_until(machine, "all to be started again", back, 120)
+    wait_until(machine, "clips to be served again", lambda: served(machine))
+
+
+def test_told_to_stop_it_ends_in_time_and_leaves_nothing(machine: LivingSystemd) -> None:
+    for unit in reversed(UNITS):
+        begin = time.monotonic()
+        machine.ask("systemctl", "stop", unit)
+        found = machine.show(unit, "ActiveState", "Result")
+        assert found["Result"] == "success", machine.journal()
+        assert time.monotonic() - begin < 20  # TimeoutStopSec
+    left = machine.ask("sh", "-c", "ps -eo user:32,args | grep '^fedpatchcore-' || true")
+    assert left == ""
+    assert ROOT.is_dir()
