@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         own = [number for number, name in enumerate(SLOW) if name in marks]
         rank[item.path] = min([rank.get(item.path, len(SLOW)), *own])
     items.sort(key=lambda item: rank[item.path])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Name a file that leaves the pages of runs patched: later ones would fail for it."""
+    yield
+    output = sys.modules.get("common.runs.output")
+    if output is None or (nextitem is not None and nextitem.path == item.path):
+        return
+    patched = [
+        name
+        for name in ("write_run_plots", "write_report")
+        if getattr(output, name).__module__ != "common.analysis.report.write"
+    ]
+    assert not patched, f"{item.nodeid} left {', '.join(patched)} of common.runs.output patched"
 
 
 @pytest.fixture(scope="session")
