@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import signal
 import socket
 import stat
@@ -180,8 +181,12 @@ def test_nginx_is_started_from_folders_of_any_name(keys: Path, tmp_path: Path) -
     gateway.try_out()
 
 
+def _words(pid: int) -> bytes:
+    """What a process was started with; nginx keeps it in the title that it gives itself."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+
+
 def test_nothing_is_left_of_a_gateway(keys: Path, tmp_path: Path) -> None:
-    before = set(Path(tempfile.gettempdir()).glob("fedpatchcore-gateway-*"))
     health = free_port()
     with (
         serving(upstream_config(keys, Upstream())) as superlink,
@@ -194,10 +199,12 @@ def test_nothing_is_left_of_a_gateway(keys: Path, tmp_path: Path) -> None:
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with direct.open(f"http://127.0.0.1:{health}/health", timeout=10) as answer:
             assert answer.read() == b"gateway\n"
-        (folder,) = set(Path(tempfile.gettempdir()).glob("fedpatchcore-gateway-*")) - before
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         everybody = family(process.pid)
         assert len(everybody) >= 3  # itself, nginx, a worker
+        named = re.search(rb" -p (\S+/fedpatchcore-gateway-\w+)/", _words(everybody[1]))
+        assert named is not None
+        folder = Path(os.fsdecode(named[1]))
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
