@@ -7,15 +7,17 @@ pictures and the page that a run ends with.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from flwr.app import Context, Message, RecordDict
 from flwr.proto.node_pb2 import NodeInfo
@@ -131,25 +133,33 @@ def run_here(
     """
     settings = Settings(data_root=str(data), output_dir=str(out)).override(assignments).absolute()
     settings, _ = settle_network(settings, may_fall_back=True)
-    # They take longer than a small run, and nobody looks at those of dozens.
-    output.write_run_plots = lambda folder: []
-    output.write_report = lambda folders, out: out
     forgotten = _forget_peak()
     wall, cpu = time.perf_counter(), time.process_time()
-    if command == "baseline":
-        run_baseline(settings, index_data(data), out)
-    else:
-        run_id, run_config = next(_runs), settings.to_run_config()
-        logging.getLogger("flwr").setLevel(logging.WARNING)
-        # Flower's own processes say so of themselves; messages are not made without.
-        TaskIdentity.run_id = TaskIdentity.task_id = TaskIdentity.node_id = run_id
-        grid = DirectGrid(settings.num_stations, run_id, run_config, answer)
-        server_app(grid=grid, context=Context(run_id, 0, {}, RecordDict(), run_config))
+    with _without_pages():
+        if command == "baseline":
+            run_baseline(settings, index_data(data), out)
+        else:
+            run_id, run_config = next(_runs), settings.to_run_config()
+            logging.getLogger("flwr").setLevel(logging.WARNING)
+            # Flower's own processes say so of themselves; messages are not made without.
+            TaskIdentity.run_id = TaskIdentity.task_id = TaskIdentity.node_id = run_id
+            grid = DirectGrid(settings.num_stations, run_id, run_config, answer)
+            server_app(grid=grid, context=Context(run_id, 0, {}, RecordDict(), run_config))
     return {
         "wall_seconds": time.perf_counter() - wall,
         "cpu_seconds": time.process_time() - cpu,
         "peak_together_mb": _peak_mb() if forgotten else None,
     }
+
+
+@contextlib.contextmanager
+def _without_pages() -> Iterator[None]:
+    """Leave plots and reports out: longer than a small run, and nobody looks at those of dozens."""
+    with (
+        patch.object(output, "write_run_plots", lambda folder: []),
+        patch.object(output, "write_report", lambda folders, out: out),
+    ):
+        yield
 
 
 def _forget_peak() -> bool:

@@ -77,6 +77,35 @@ def end_to_end(result: Json) -> str:
     )
 
 
+def line(result: Json) -> str:
+    one, many = result["one_client_seconds"], result["pictures_a_second"]
+    ratios = ", ".join(f"{ratio:.2f}" for ratio in many["ratios"])
+    return "\n\n".join(
+        [
+            f"{result['count']} pictures ({result['pictures']}), {result['image_size']} pixels, "
+            f"ResNet-18, {result['bank']:,} rows; `fedpatchcore serve` with its journal on the "
+            "disk, every verdict durable before it is answered. Scores equal `predict`'s.",
+            table(
+                ["", "in a program", "served"],
+                [
+                    (
+                        "one picture, median, ms (`predict_single`, one client)",
+                        f"{1000 * one['predict_single']:.0f}",
+                        f"{1000 * one['served']:.0f}",
+                    ),
+                    (
+                        f"pictures a second (`predict`, {result['clients']} clients)",
+                        f"{many['predict']:.2f}",
+                        f"{many['served']:.2f}",
+                    ),
+                ],
+            ),
+            f"A served picture takes {1000 * one['more']:.0f} ms more than the same one in a "
+            f"program just before (median). Served / `predict`, by rounds: {ratios}.",
+        ]
+    )
+
+
 def autovi(result: Json) -> str:
     rows = []
     for station in result["stations"]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks._markdown import Json, about
 from benchmarks._sections import coreset, device, features, memory, search, spro, wire
 from benchmarks._sections_quality import quality
-from benchmarks._sections_runs import autovi, end_to_end
+from benchmarks._sections_runs import autovi, end_to_end, line
 from benchmarks._sections_trust import attacked, honest, promise
 
 FOLDER = Path(__file__).resolve().parent
@@ -28,6 +28,7 @@ SUBJECTS: dict[str, tuple[str, Callable[[Json], str]]] = {
     "spro": ("AUC-sPRO", spro),
     "memory": ("Memory", memory),
     "wire": ("Wire", wire),
+    "line": ("The line's service", line),
     "end_to_end": ("A federated run", end_to_end),
 }
 
