@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,27 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         if getattr(output, name).__module__ != "common.analysis.report.write"
     ]
     assert not patched, f"{item.nodeid} left {', '.join(patched)} of common.runs.output patched"
+
+
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Let the reports of tests of file names that are no text reach the process that prints them.
+
+    One that cannot be sent ends the whole run instead of telling what failed.
+    """
+    return _sendable((yield))
+
+
+def _sendable(value: Any) -> Any:
+    """The same with everything that has no UTF-8 written out as an escape."""
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        case dict():
+            return {_sendable(key): _sendable(one) for key, one in value.items()}
+        case list() | tuple():
+            return type(value)(_sendable(one) for one in value)
+    return value
 
 
 @pytest.fixture(scope="session")

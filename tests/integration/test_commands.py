@@ -90,7 +90,7 @@ def test_a_real_part_reaches_the_reference(tmp_path: Path, test_data: Path) -> N
         ("iid", ["federate", data, "--partition", "iid"], "federated_iid"),
         ("centralized", ["baseline", data], "centralized"),
     ):
-        done = command(tmp_path, *words, "--out", name, *options, timeout=600)
+        done = command(tmp_path, *words, "--out", name, *options, timeout=1200)
         assert done.returncode == 0, done.stdout + done.stderr
         found = metrics(tmp_path / name, method, "bottle")
         assert found["classification"]["auc_roc"] >= 0.995
@@ -100,7 +100,7 @@ def test_a_real_part_reaches_the_reference(tmp_path: Path, test_data: Path) -> N
         bank = json.loads((tmp_path / name / "run.json").read_text())["bank"]
         assert sum(bank["rows"].values()) == 8192
     # The saved federated bank judges the same images alike in one place, and exactly.
-    done = command(tmp_path, "evaluate", "iid", data, "--out", "exact", timeout=600)
+    done = command(tmp_path, "evaluate", "iid", data, "--out", "exact", timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
     exact = metrics(tmp_path / "exact", "federated_iid", "bottle")
     merged = metrics(tmp_path / "iid", "federated_iid", "bottle")
