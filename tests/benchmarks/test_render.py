@@ -182,6 +182,15 @@ MEASURED: dict[str, dict[str, Any]] = {
             }
         },
     },
+    "line": {
+        "pictures": "bottle",
+        "count": 8,
+        "image_size": 256,
+        "bank": 2000,
+        "clients": 4,
+        "one_client_seconds": {"predict_single": 0.070, "served": 0.077, "more": 0.006},
+        "pictures_a_second": {"predict": 26.5, "served": 20.25, "ratios": [0.75, 0.8]},
+    },
     "end_to_end": {
         "data": "drawn",
         "training_images_bytes": 1_000_000,
@@ -249,6 +258,16 @@ def page_of(folder: Path, name: str, result: dict[str, Any]) -> str:
             ],
         ),
         ("wire", ["| int8 | 10.0 | 5.0 | **400x** |"]),
+        (
+            "line",
+            [
+                "8 pictures (bottle), 256 pixels, ResNet-18, 2,000 rows",
+                "`predict_single`, one client) | 70 | 77 |",
+                "`predict`, 4 clients) | 26.50 | 20.25 |",
+                "6 ms more",
+                "by rounds: 0.75, 0.80",
+            ],
+        ),
         ("end_to_end", ["| federate | 20 | 30 | 3000 | 4,805 | 0.5000 | 0.7500 |", "1234 MB"]),
     ],
 )
