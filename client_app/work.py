@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from common.data.layout import Sample
 from common.data.remarks import image_remarks
 from common.errors import InputError, NoImagesError
 from common.evaluation.judge import StationJudgement, judge_station, noting, resolution_notices
+from common.line.models.known_scores import KnownScores, contents_of, scores_key
 from common.patchcore import FeatureExtractor, PatchCore
 from common.patchcore.audit.good_images import CategoryAudit, names_below
 from common.patchcore.distances import Distances
@@ -231,10 +233,12 @@ def score(
             model.set_bank(name, bank, whose.get(name))
         audits = known_audits(station, folder) or {}
         station = without_excluded(station, audits)
-        found, radius, unmeasured = model.source.whole(
+        contents = contents_of(_own_images(station)) if station.real else {}
+        found, radius, unmeasured, tested = model.source.whole(
             _judge, station, request, model, banks, changes
         )
         if station.real and banks:
+            _keep_scores(station, model, found, tested, contents)
             # The finished model is these very rows: nothing travels twice.
             folder.keep_banks(request.round, {} if parts else rows)
         else:
@@ -295,11 +299,13 @@ def _checked_owners(owners: Arrays, banks: Arrays) -> Arrays:
 
 def _judge(
     station: Station, request: ScoreRequest, model: PatchCore, banks: Arrays, changes: Changes
-) -> tuple[StationJudgement, dict[str, float], dict[str, Exception]]:
+) -> tuple[StationJudgement, dict[str, float], dict[str, Exception], dict[Path, float]]:
     """Judge the station's images; how far its training patches lie from their rows, or why not.
 
-    The training images come first, as their features are in the cache still.
+    The training images come first, as their features are in the cache still. The last is the score
+    of each test image, as acceptance of the model will ask for it.
     """
+    tested = dict[Path, float]()
     radii, unmeasured = _radii(station, model.source, banks, changes)
     test, held_out = station.test, station.held_out
     found = judge_station(
@@ -307,10 +313,34 @@ def _judge(
         station.index,
         test,
         held_out,
+        lambda sample, prediction: tested.update({sample.path: prediction.score}),
         score_test=request.score_images,
         unusable=changes.unusable(station, request.score_images),
     )
-    return found, radii, unmeasured
+    return found, radii, unmeasured, tested
+
+
+def _own_images(station: Station) -> list[Path]:
+    """Return the files that are judged."""
+    return [sample.path for sample in (*station.test, *station.held_out)]
+
+
+def _keep_scores(
+    station: Station,
+    model: PatchCore,
+    found: StationJudgement,
+    tested: Mapping[Path, float],
+    contents: Mapping[Path, str],
+) -> None:
+    """Leave the scores on the disk for the acceptance test of the model, which has these rows."""
+    known, of = KnownScores(station.cache), {one.path: one.category for one in station.test}
+    for category, held_out in found.held_out.items():
+        own = {path: score for path, score in tested.items() if of[path] == category}
+        scores = {**own, **held_out}
+        known.add(
+            scores_key(model, category),
+            {contents[path]: score for path, score in scores.items() if path in contents},
+        )
 
 
 def _suspected(
