@@ -15,7 +15,7 @@ from common.system.garbage import imported_for_good
 
 # The limit of a message is not known yet, and the libraries may lie on a drive that is gone.
 with Deadline(IMPORT_SECONDS), imported_for_good():
-    from client_app import delivered, work
+    from client_app import built, delivered, judged, surveyed
     from client_app.failures import failure_of
     from client_app.image_list import as_surveyed, freeze
     from client_app.letters import OpenedLetter, open_letter
@@ -66,7 +66,7 @@ def survey(message: Message, context: Context) -> Message:
         folder = _folder(station, context)
         folder.forget_ended()
         freeze(station, folder)
-        return work.survey(station), {}
+        return surveyed.survey(station), {}
 
     return _answer(message, context, look)
 
@@ -78,7 +78,7 @@ def take_bank(message: Message, context: Context) -> Message:
     def store(station: Station) -> tuple[Facts, Mapping[str, Any]]:
         request = read_facts(message.content, BankPart)
         (rows,) = _bank_rows(message, station, BANK)
-        return work.take_bank(station, _folder(station, context), request, rows), {}
+        return built.take_bank(station, _folder(station, context), request, rows), {}
 
     return _answer(message, context, store)
 
@@ -91,7 +91,7 @@ def build_bank(message: Message, context: Context) -> Message:
         request = read_facts(message.content, BuildRequest)
         folder = _folder(station, context)
         station, changes = as_surveyed(station, folder)
-        facts, rows = work.build_bank(station, folder, request, changes)
+        facts, rows = built.build_bank(station, folder, request, changes)
         return facts, prefixed(BANK, to_wire(rows, station.settings.wire_dtype))
 
     return _answer(message, context, build)
@@ -106,7 +106,7 @@ def score(message: Message, context: Context) -> Message:
         rows, owners = _bank_rows(message, station, BANK, OWNER)
         folder = _folder(station, context)
         station, changes = as_surveyed(station, folder)
-        facts, counts, without = work.score(station, folder, request, rows, changes, owners)
+        facts, counts, without = judged.score(station, folder, request, rows, changes, owners)
         return facts, {**prefixed(COUNTS, counts), **prefixed(WITHOUT, without)}
 
     return _answer(message, context, judge)

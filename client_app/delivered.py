@@ -17,6 +17,7 @@ from common.config import NAMED_WEIGHTS
 from common.errors import InputError, RunError
 from common.line.models import ModelVersions, Version, accept_version
 from common.line.models.delivered import model_of, model_text, rows_digest, text_digest
+from common.line.models.known_scores import KnownScores
 from common.patchcore.model_store import SHARED, SavedModel
 from common.patchcore.network.feature_cache import FeatureCache
 from common.patchcore.shares import pooled
@@ -152,6 +153,7 @@ def _tested(station: Station, versions: ModelVersions, version: Version) -> Vers
             station=station.name,
             compared_with=None if active is None else active.name,
             cache=FeatureCache(station.cache / "features", station.cache_limit),
+            known=KnownScores(station.cache),
             changes=changes,
         )
         log(logging.INFO, "fedpatchcore station: model %s: %s", version.name, found.sentence)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import RunError
+from common.errors import InputError, RunError
 from common.paths import locked
 
 STALE_SECONDS: Final = 7 * 24 * 3600
@@ -84,6 +84,19 @@ class RunFolder:
         if not whole:
             return {}
         return {name: np.concatenate([part[name] for part in whole]) for name in whole[0]}
+
+    def banks(self, server_round: int, parts: int) -> dict[str, NDArray[Any]]:
+        """Return the banks after a round, put together of their parts.
+
+        Raises
+        ------
+        InputError
+            If a part is not there.
+        """
+        banks = self.load_banks(server_round, parts)
+        if banks is None:
+            raise InputError(f"not all of {parts} parts of the global bank are on this disk")
+        return banks
 
     def keep_banks(self, server_round: int, rows: Mapping[str, NDArray[Any]]) -> None:
         """Remove all but the banks after this round: the run may still deliver its model.

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.common import log
 from flwr.serverapp import Grid
@@ -16,12 +15,11 @@ from numpy.typing import NDArray
 
 from common.config import Settings
 from common.errors import RunError
-from common.evaluation import EvaluationCounts, StationScores
 from common.patchcore.audit.good_images import audit_sentences
 from common.patchcore.distances import Distances
 from common.patchcore.model_store import SHARED
 from common.patchcore.network.feature_space import FeatureSpace
-from common.patchcore.row_format import row_dtype, settle
+from common.patchcore.row_format import row_dtype
 from common.plant.server.allowances import Allowance
 from common.protocol.messages import (
     BuildReply,
@@ -43,19 +41,14 @@ from common.protocol.records import (
 from common.protocol.wire_rows import from_wire
 from common.runs.flower_run import LOG_PREFIX
 from server_app.admission import Admission
-from server_app.aggregation import AGGREGATIONS, IN_ORDER, as_rows, dealt, joined, owners_of
-from server_app.checks import (
-    check_build_reply,
-    check_score_reply,
-    most_count_bytes,
-    most_row_bytes,
-)
+from server_app.checks import check_build_reply, check_score_reply, most_count_bytes, most_row_bytes
 from server_app.counted import counted_images
 from server_app.delivery.bank_parts import send_banks
 from server_app.delivery.holdings import Holdings
 from server_app.letters import Letters
-from server_app.outcome import GlobalBank, Outcome
-from server_app.plan import BankPlan, make_plan, parts_needed, sizes_at_hand
+from server_app.merging import add_scores, join_parts, merge_banks
+from server_app.outcome import Outcome
+from server_app.plan import make_plan, parts_needed
 from server_app.post import Answered, Post, Request
 from server_app.registry import Registry
 from server_app.roster import Participant, Roster, feature_dim
@@ -246,20 +239,13 @@ class FederatedCoreset(Strategy):
         surveys = self.outcome.surveys
         # Taken out of `received` on the way: nothing is in memory twice for longer than needed.
         built = {
-            name: _join_banks(received.pop(name)) for name in sorted(received) if name in surveys
+            name: join_parts(received.pop(name)) for name in sorted(received) if name in surveys
         }
         received.clear()
         self._done("build_bank")
-        sizes = self._sizes(built)
-        for name, plan in self.outcome.plan.banks.items():
-            self._merge(name, plan, sizes[name], built, server_round)
+        merge_banks(self.outcome, self.settings, built, server_round)
         if not self.outcome.banks:
             raise RunError("no station delivered a row; there is no bank to go on with")
-        # Only who has sent rows: a refused twin has the same name and none of them.
-        for participant in (p for p in self.outcome.roster.all() if p.rows_sent):
-            participant.rows_chosen = sum(
-                int((bank.owners == participant.name).sum()) for bank in self.outcome.banks.values()
-            )
         self._done("aggregate")
         self.outcome.built = server_round == self.settings.num_server_rounds
         total = sum(len(rows) for rows in self.outcome.rows.values())
@@ -326,55 +312,6 @@ class FederatedCoreset(Strategy):
         for notice in reply.notices:
             self.outcome.note(f"{sender.name}: {notice}")
 
-    def _sizes(self, built: Mapping[str, dict[str, Rows]]) -> dict[str, int]:
-        """Rows that every bank will have, of what was kept before and what came now."""
-        plan, at_hand = self.outcome.plan, dict[str, int]()
-        for name, bank in plan.banks.items():
-            old = self.outcome.banks.get(name)
-            kept = 0 if old is None else int(np.isin(old.owners, bank.stations).sum())
-            came = [built[s][name] for s in bank.stations if name in built.get(s, {})]
-            at_hand[name] = kept + sum(len(rows) for rows in came)
-        return sizes_at_hand(plan, at_hand, self.settings)
-
-    def _merge(
-        self,
-        name: str,
-        plan: BankPlan,
-        size: int,
-        built: Mapping[str, dict[str, Rows]],
-        server_round: int,
-    ) -> None:
-        """Global selection for one bank: what was kept before, and what came now (taken out)."""
-        old = self.outcome.banks.get(name)
-        self.outcome.gathered.copies.look(
-            {s: built[s][name] for s in plan.stations if name in built.get(s, {})},
-            {} if old is None else {s: old.rows[old.owners == s] for s in np.unique(old.owners)},
-        )
-        stations, banks, weights = [], [], []
-        for station, weight in zip(plan.stations, plan.weights, strict=True):
-            parts = [] if old is None else [old.rows[old.owners == station]]
-            if name in built.get(station, {}):
-                parts.append(built[station].pop(name))
-            if len(parts) > 1 and self.settings.aggregation in IN_ORDER:
-                parts = [dealt(parts[0], parts[1], server_round)]
-            if sum(len(part) for part in parts):
-                stations.append(station)
-                banks.append(joined(parts))
-                weights.append(float(weight))
-        if not banks:
-            self.outcome.note(f"no station delivered rows for bank {name}")
-            return
-        indices = AGGREGATIONS[self.settings.aggregation](
-            banks,
-            np.asarray(weights),
-            size,
-            distances=self._distances,
-            min_share=self.settings.min_station_share,
-        )
-        owners = np.asarray(stations)[owners_of(indices, [len(bank) for bank in banks])]
-        rows = settle(as_rows(banks, indices), self.settings.wire_dtype)
-        self.outcome.banks[name] = GlobalBank(rows, owners)
-
     # ---------------------------------------------------------------- evaluate
 
     def configure_evaluate(
@@ -433,20 +370,7 @@ class FederatedCoreset(Strategy):
             held_out = {name: own.held_out_scores for name, own in reply.categories.items()}
             outcome.gathered.keep(reply.station, held_out, counts, without)
             self._take_computed(answer.sender, reply)
-            for category, own in counts.items():
-                outcome.counts.setdefault(category, EvaluationCounts()).merge(own)
-            for category, scores in reply.categories.items():
-                outcome.leave_out(category, f"at {reply.station}", scores.failed)
-                tested = counts.get(category, EvaluationCounts())
-                outcome.station_scores.setdefault(category, {})[reply.station] = StationScores(
-                    held_out=sorted(scores.held_out_scores),
-                    good=tested.image_scores(0),
-                    defective=tested.image_scores(1),
-                    suspected=scores.suspicious_held_out,
-                )
-            outcome.without_bank.update(reply.without_bank)
-            for bank, radius in reply.radius.items():
-                outcome.radii[bank] = max(outcome.radii.get(bank, 0.0), radius)
+            add_scores(outcome, reply, counts)
         outcome.roster.require_quorum("scoring")
         self._done("score")
         return MetricRecord({"stations": scored})
@@ -475,8 +399,3 @@ class FederatedCoreset(Strategy):
 
     def _say(self, text: str) -> None:
         log(logging.INFO, "%s %s", LOG_PREFIX, text)
-
-
-def _join_banks(parts: list[dict[str, Rows]]) -> dict[str, Rows]:
-    """Put the parts of one station's banks together; the parts are taken out."""
-    return {name: joined([part.pop(name) for part in parts]) for name in list(parts[0])}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from common.data.defects import load_regions
@@ -108,7 +109,8 @@ class Judged(Generic[Kind]):
 class StationJudgement:
     """What a station's own images say, by category, and what no bank can judge.
 
-    `faults`, `defects`, `farthest` and `without` are those of `Judged`.
+    `faults`, `defects`, `farthest` and `without` are those of `Judged`; `held_out` has the score of
+    each held-out image by its file.
     """
 
     counts: dict[str, EvaluationCounts] = field(default_factory=dict)
@@ -117,6 +119,7 @@ class StationJudgement:
     faults: dict[str, dict[str, Exception]] = field(default_factory=dict)
     defects: dict[str, list[DefectSize]] = field(default_factory=dict)
     without: dict[str, OwnerScores] = field(default_factory=dict)
+    held_out: dict[str, dict[Path, float]] = field(default_factory=dict)
     farthest: dict[str, list[tuple[Sample, float, bool]]] = field(default_factory=dict)
 
 
@@ -248,6 +251,8 @@ def judge_station(
         found.scores[category] = StationScores(judged.held_out, good, defective)
         found.defects[category] = judged.defects
         found.farthest[category] = judged.farthest()
+        paths = [one.path for one in judged.held_out_samples]
+        found.held_out[category] = dict(zip(paths, judged.held_out, strict=True))
         if judged.without is not None:
             found.without[category] = judged.without
         if faults := {**judged.faults, **known.get(category, {})}:

@@ -144,5 +144,6 @@ def test_hostile_values_in_every_field_touch_no_file(tiny_data: Path, tmp_path: 
         elif not what.startswith("run config") and " with " not in what:
             assert codes == ["unusable-request"], what
     # Beside its caches nothing was written, not even by another name.
-    assert {path.name for path in cache.iterdir()} == {"features", "letters", "rows", "runs"}
+    kept = {"features", "letters", "rows", "runs", "scores"}
+    assert {path.name for path in cache.iterdir()} == kept
     assert [path for path in tmp_path.rglob("*") if mark in path.name] == []

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from client_app.station import open_station
-from client_app.work import survey
+from client_app.surveyed import survey
 from common.config import Settings
 from common.data.layout import index_data
 from common.data.partition import make_partition

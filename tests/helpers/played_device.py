@@ -13,7 +13,7 @@ import torch
 from plain_loops import plain_up_to
 from torch import nn
 
-from client_app import work
+from client_app import computing
 from common.patchcore.exact import device, device_cover, device_proof, device_search
 from common.patchcore.exact.device_filter import DeviceTable
 from common.patchcore.network import backbone
@@ -29,7 +29,7 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "_notices", {})
     monkeypatch.setattr(device_proof, "_proved", set())
     plain_up_to(monkeypatch, 0)
-    work._load_extractor.cache_clear()
+    computing._load_extractor.cache_clear()
 
 
 def play(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from local_grid import Finished, run_local, small_settings
 from played_device import CRASH, Calls, forget, play
 
-from client_app import work
+from client_app import computing
 from common.config import Settings
 from common.data.layout import index_data
 from common.runs.baseline import run_baseline
@@ -23,7 +23,7 @@ def own_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     monkeypatch.setenv("FEDPATCHCORE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("common.runs.output.write_run_plots", lambda folder: [])
     yield
-    work._load_extractor.cache_clear()
+    computing._load_extractor.cache_clear()
 
 
 def settings(data: Path, out: Path) -> Settings:

@@ -14,7 +14,10 @@ from PIL import Image
 from station_folders import EVERYTHING, give, real_nodes
 from tampering import only, raising
 
+from client_app.station import open_station
 from common.analysis.report import write_report
+from common.line.models import ModelVersions, accept_version
+from common.line.models.known_scores import KnownScores, scores_key
 from common.patchcore import PatchCore
 from common.patchcore.network.features import FeatureSource
 from common.patchcore.network.inputs import ImageInput
@@ -51,17 +54,18 @@ def entry_bytes(images: Iterable[Path]) -> int:
     return sum(4 * 384 * rows * columns for rows, columns in grids)
 
 
-def test_a_cache_smaller_than_the_test_set_costs_no_training_image_twice(
+def test_in_a_cache_smaller_than_the_test_set_every_image_is_computed_once(
     tiny_data: Path, plant: Path, plain_files: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scoring used to throw out of the cache what it needed next."""
+    """Scoring used to throw out of the cache what it needed next; delivery judged all again."""
     nodes = five_stations(tiny_data, plant)
     crowded = plant / "station-2"
-    # As at a plant, where far more is tested than learnt.
-    for number, path in enumerate(sorted(crowded.glob("*/test/good/*.png")) * 8):
-        with Image.open(path) as picture:
-            brighter = picture.point(lambda value, number=number: min(255, value + number + 1))
-        brighter.save(path.with_name(f"more-{number}.png"))
+    # Enough to be audited; and as at a plant, where far more is tested than learnt.
+    for split, times in (("train", 2), ("test", 16)):
+        for number, path in enumerate(sorted(crowded.glob(f"*/{split}/good/*.png")) * times):
+            with Image.open(path) as picture:
+                brighter = picture.point(lambda value, number=number: min(255, value + number + 1))
+            brighter.save(path.with_name(f"more-{number}.png"))
     tests = sorted(crowded.glob("*/test/*/*.png"))
     node = next(node for node in nodes.values() if node["station"] == crowded.name)
     node["cache-limit-gb"] = entry_bytes(tests) / 4 / 2**30
@@ -77,15 +81,40 @@ def test_a_cache_smaller_than_the_test_set_costs_no_training_image_twice(
     done = federate(nodes, plant.parent)
     assert done.error is None
     assert done.run["summary"] == "used 5 of 5"
-    training = sorted(plant.glob("*/*/train/good/*.png"))
-    # But for those that are held out, the last of each category: the audit looks at them in the
-    # bank's number format, they are judged in another, and once more before the model is active.
-    held_out = {max(path.parent.glob("*.png")) for path in training}
-    assert [computed[path] for path in training if path not in held_out] == [1] * (
-        len(training) - len(held_out)
-    )
-    assert max(computed.values()) <= 3
-    assert done.extracted <= sum(computed.values())
+    # Held-out ones are looked over, judged, and judged by the delivered model; so are test images.
+    (audit,) = done.run["audit"]["stations"][crowded.name].values()
+    assert audit["can_tell"]
+    assert {one["delivery"]["state"] for one in done.stations.values()} == {"active"}
+    images = [path for split in ("train", "test") for path in plant.glob(f"*/*/{split}/*/*.png")]
+    assert computed == Counter(images)
+    assert done.extracted == sum(computed.values())
+
+
+@pytest.mark.parametrize("bank_scope", ["shared", "category"])
+def test_the_scores_that_acceptance_finds_are_those_of_the_delivered_model(
+    tiny_data: Path, plant: Path, plain_files: None, bank_scope: str
+) -> None:
+    """Judged at `score` with rows that are in memory, and here by the files of the model."""
+    nodes = five_stations(tiny_data, plant)
+    done = federate(nodes, plant.parent, bank_scope=bank_scope)
+    assert done.error is None
+    settings = small_settings(plant / "unused", plant / "unused", bank_scope=bank_scope)
+    for node in nodes.values():
+        station = open_station(node, settings.to_run_config())
+        active = ModelVersions(done.folder.parents[1] / "models" / station.name).active()
+        assert active is not None
+        (part,) = station.index.categories
+        judged = [*station.held_out, *station.test]
+        model = PatchCore.load(active.folder, device="cpu")
+        predicted = model.predict([one.path for one in judged], part)
+        assert KnownScores(station.cache).get(scores_key(model, part)) == {
+            ImageInput(one.path).content_key(): prediction.score
+            for one, prediction in zip(judged, predicted, strict=True)
+        }
+        again = accept_version(
+            active.folder, None, held_out=station.held_out, test=station.test, station=station.name
+        )
+        assert again.to_json() == active.acceptance
 
 
 @pytest.mark.parametrize("bank_scope", ["shared", "category"])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from common.data.samples import Sample
 from common.errors import InputError, MissingWeightsError
 from common.line.models.acceptance import Acceptance, JudgedImages, judge_acceptance
+from common.line.models.known_scores import KnownScores, contents_of, scores_key
 
 if TYPE_CHECKING:  # brings torch along, and a list of versions needs none
     from common.patchcore.model import PatchCore
@@ -29,6 +30,7 @@ def accept_version(
     station: str | None = None,
     compared_with: str | None = None,
     cache: FeatureCache | None = None,
+    known: KnownScores | None = None,
     changes: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Acceptance:
@@ -53,6 +55,8 @@ def accept_version(
     cache : FeatureCache, optional
         Keeps the features: of two models in one feature space each image goes through the network
         once.
+    known : KnownScores, optional
+        Scores that banks have given to images before: only what is missing is judged, and kept.
     changes : dict of setting to value, optional
         Where and how to compute here, as `weights` (this station's file), `device` and
         `batch_size`; see `PatchCore.load`.
@@ -73,13 +77,13 @@ def accept_version(
     """
     told = _Told(progress, (len(held_out) + len(test)) * (1 if active is None else 2))
     try:
-        ours, unread = _judged(new, held_out, test, station, cache, changes, told)
+        ours, unread = _judged(new, held_out, test, station, cache, known, changes, told)
     except InputError as error:
         return judge_acceptance({}, space_fault=_words(error, new), compared_with=compared_with)
     theirs, gone = None, ""
     if active is not None:
         try:
-            theirs, _ = _judged(active, held_out, test, station, cache, changes, told)
+            theirs, _ = _judged(active, held_out, test, station, cache, known, changes, told)
         except InputError as error:
             gone = f"the active model cannot be used to compare ({_words(error, active)})"
     if theirs is not None:
@@ -111,6 +115,7 @@ def _judged(
     test: Sequence[Sample],
     station: str | None,
     cache: FeatureCache | None,
+    known: KnownScores | None,
     changes: dict[str, Any] | None,
     told: _Told,
 ) -> tuple[dict[str, _Scored], list[str]]:
@@ -128,7 +133,7 @@ def _judged(
             unknown.append(f"{category} is a part that the model does not know")
             continue
         scored, unread = model.source.whole(
-            _score, model, category, own, tested, _threshold(model, category, station)
+            _score, model, category, own, tested, _threshold(model, category, station), known
         )
         found[category] = scored
         if unread:
@@ -143,16 +148,38 @@ def _score(
     held_out: Sequence[Sample],
     test: Sequence[Sample],
     threshold: dict[str, Any] | None,
+    known: KnownScores | None,
 ) -> tuple[_Scored, int]:
     """Judge the images of one category; afresh, if a GPU fails half-way."""
     scored = _Scored(threshold)
-    kept = _each(model, category, held_out)
+    both = _not_twice(model, category, [*held_out, *test], known)
+    kept, tested = both[: len(held_out)], both[len(held_out) :]
     scored.held_out = [score for score in kept if score is not None]
-    tested = _each(model, category, test)
     for sample, score in zip(test, tested, strict=True):
         if score is not None:
             scored.test[sample.label, sample.path] = score
     return scored, (kept + tested).count(None)
+
+
+def _not_twice(
+    model: PatchCore, category: str, samples: Sequence[Sample], known: KnownScores | None
+) -> list[float | None]:
+    """One score an image: what its bank has said before, else what it says now; see `_each`."""
+    if known is None:
+        return _each(model, category, samples)
+    key, contents = scores_key(model, category), contents_of(one.path for one in samples)
+    before = known.get(key)
+    asked = [one for one in samples if contents.get(one.path) not in before]
+    new = dict(zip([one.path for one in asked], _each(model, category, asked), strict=True))
+    known.add(
+        key,
+        {
+            contents[path]: score
+            for path, score in new.items()
+            if score is not None and path in contents
+        },
+    )
+    return [new[one.path] if one.path in new else before[contents[one.path]] for one in samples]
 
 
 def _each(model: PatchCore, category: str, samples: Sequence[Sample]) -> list[float | None]:

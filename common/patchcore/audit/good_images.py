@@ -80,7 +80,8 @@ def audit_samples(
     for category in sorted({sample.category for sample in (*bank, *held_out)}):
         own = [sample for sample in bank if sample.category == category]
         kept = [sample for sample in held_out if sample.category == category]
-        inputs = [ImageInput(sample.path) for sample in (*own, *kept)]
+        inputs = [ImageInput(sample.path) for sample in own]
+        inputs += [ImageInput(sample.path, judged=True) for sample in kept]
         if len(inputs) < FEWEST_IMAGES:
             found[category] = CategoryAudit(len(own), len(kept), can_tell=False)
             continue

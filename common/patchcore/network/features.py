@@ -47,11 +47,19 @@ class _Wanted:
 
 
 @dataclass(frozen=True)
+class _Keys:
+    """Where the cache has an image's features: as asked for, and as the network gave them."""
+
+    asked: str
+    whole: str
+
+
+@dataclass(frozen=True)
 class _Batch:
     """Images on their way through a GPU: what is known of them, else their pictures to come."""
 
     images: list[ImageInput]
-    keys: list[str]
+    keys: list[_Keys]
     known: list[Features | None]
     tensors: list[Future[torch.Tensor]]
 
@@ -138,7 +146,8 @@ class FeatureSource:
         inputs : iterable of ImageInput
             Taken in a few at a time.
         dtype : float16 or float32
-            What the cache keeps; float16 features are rounded once, whether cached or not.
+            What the cache keeps; float16 features are rounded once, whether cached or not. Of
+            images that will be judged, too (`ImageInput.judged`), it keeps float32 in any case.
         view : View, optional
             Yield this view of the features instead. The cache keeps both.
         spare : bool
@@ -188,11 +197,11 @@ class FeatureSource:
 
         def one(image: ImageInput) -> Features:
             torch.set_num_threads(1)  # holds for the pool's own threads, see FeatureExtractor
-            key = self._key(image, want.dtype)
-            known = self._known(key, want.view)
+            keys = self._keys(image, want.dtype)
+            known = self._known(image, keys, want)
             if known is not None:
                 return known
-            return self._compute([image], [key], [image.tensor(preparation)], want)[0]
+            return self._compute([image], [keys], [image.tensor(preparation)], want)[0]
 
         parallel = min(self.workers, max(1, cores))
         with ThreadPoolExecutor(parallel) as pool:
@@ -208,7 +217,7 @@ class FeatureSource:
         with ThreadPoolExecutor(self.workers) as pool:
             try:
                 for images, keys in self._batches(inputs, want):
-                    known = [self._known(key, want.view) for key in keys]
+                    known = [self._known(*pair, want) for pair in zip(images, keys, strict=True)]
                     tensors = []
                     if any(features is None for features in known):
                         tensors = [pool.submit(image.tensor, preparation) for image in images]
@@ -224,14 +233,14 @@ class FeatureSource:
 
     def _batches(
         self, inputs: Iterable[ImageInput], want: _Wanted
-    ) -> Iterator[tuple[list[ImageInput], list[str]]]:
+    ) -> Iterator[tuple[list[ImageInput], list[_Keys]]]:
         """Images of one size with their keys, those in the cache apart from the others."""
-        pairs = ((image, self._key(image, want.dtype)) for image in inputs)
+        pairs = ((image, self._keys(image, want.dtype)) for image in inputs)
         for _, group in groupby(
             pairs, lambda pair: (pair[0].file_size, self._knows(pair[1], want.view))
         ):
             while chunk := list(islice(group, self.batch_size)):
-                yield [image for image, _ in chunk], [key for _, key in chunk]
+                yield [image for image, _ in chunk], [keys for _, keys in chunk]
 
     def _finish(self, batch: _Batch, want: _Wanted) -> Iterator[Features]:
         if not batch.tensors:
@@ -242,63 +251,79 @@ class FeatureSource:
     def _compute(
         self,
         images: list[ImageInput],
-        keys: list[str],
+        keys: list[_Keys],
         tensors: list[torch.Tensor],
         want: _Wanted,
     ) -> list[Features]:
         batch = self.extractor(torch.stack(tensors))
-        with np.errstate(over="ignore"):
-            results = [np.asarray(features, dtype=want.dtype) for features in batch]
         with self._lock:
             self.computed += len(images)
-        for image, key, features in zip(images, keys, results, strict=True):
-            if not np.isfinite(features).all():
-                raise InputError(
-                    f"{image.name}: its features are not finite as {want.dtype.name}; "
-                    "use other weights or wire-dtype=float32"
-                )
-            if self.cache is not None:
-                self.cache.put(key, features, spare=want.spare)
-        if want.view is None:
-            return results
-        return [self._viewed(*pair, want.view) for pair in zip(keys, results, strict=True)]
+        results = []
+        for image, own, whole in zip(images, keys, batch, strict=True):
+            features = _rounded(image, whole, want.dtype)
+            if self.cache is not None and image.judged:
+                self.cache.put(own.whole, whole, spare=want.spare)
+            elif self.cache is not None:
+                self.cache.put(own.asked, features, spare=want.spare)
+            results.append(self._viewed(own, features, want.view))
+        return results
 
-    def _key(self, image: ImageInput, dtype: DTypeLike) -> str:
+    def _keys(self, image: ImageInput, dtype: DTypeLike) -> _Keys:
         if self.cache is None:
-            return ""
-        extractor = self.extractor
-        return self.cache.key(
-            image.content_key(), extractor.space.fingerprint, extractor.producer, dtype
+            return _Keys("", "")
+        content, extractor, cache = image.content_key(), self.extractor, self.cache
+        fingerprint, producer = extractor.space.fingerprint, extractor.producer
+        asked, whole = (
+            cache.key(content, fingerprint, producer, one) for one in (dtype, np.float32)
         )
+        return _Keys(asked, whole)
 
-    def _knows(self, key: str, view: View | None) -> bool:
+    def _knows(self, keys: _Keys, view: View | None) -> bool:
         if self.cache is None:
             return False
-        return self.cache.has(key) or (view is not None and self.cache.has(_of_view(key, view)))
+        entries = [keys.asked, keys.whole, *([] if view is None else [_of_view(keys.asked, view)])]
+        return any(map(self.cache.has, entries))
 
-    def _known(self, key: str, view: View | None) -> Features | None:
+    def _known(self, image: ImageInput, keys: _Keys, want: _Wanted) -> Features | None:
         """What is there already, or can be made of it without the network."""
         if self.cache is None:
             return None
-        if view is None:
-            return self.cache.get(key)
-        known = self.cache.get(_of_view(key, view))
-        if known is None:
-            features = self.cache.get(key)
-            return None if features is None else self._viewed(key, features, view)
-        # Rows that are chosen by their view are then read whole.
-        self.cache.use(key)
-        return known
+        if want.view is not None:
+            known = self.cache.get(_of_view(keys.asked, want.view))
+            if known is not None:
+                # Rows that are chosen by their view are then read whole, and so are judged images.
+                self.cache.use(keys.asked)
+                self.cache.use(keys.whole)
+                return known
+        features = self.cache.get(keys.asked)
+        if features is None:
+            whole = self.cache.get(keys.whole)
+            features = None if whole is None else _rounded(image, whole, want.dtype)
+        return None if features is None else self._viewed(keys, features, want.view)
 
-    def _viewed(self, key: str, features: Features, view: View) -> Features:
+    def _viewed(self, keys: _Keys, features: Features, view: View | None) -> Features:
         """Make a view and keep it; the kept one is mapped from its file, and needs no memory."""
+        if view is None:
+            return features
         rows = view(features.reshape(-1, features.shape[-1]))
         seen = rows.reshape(*features.shape[:2], -1)
         if self.cache is None:
             return seen
-        self.cache.put(_of_view(key, view), seen)
-        kept = self.cache.get(_of_view(key, view))
+        self.cache.put(_of_view(keys.asked, view), seen)
+        kept = self.cache.get(_of_view(keys.asked, view))
         return seen if kept is None else kept
+
+
+def _rounded(image: ImageInput, features: Features, dtype: np.dtype[Any]) -> Features:
+    """Features in the number format that is asked for, if it holds them."""
+    with np.errstate(over="ignore"):
+        found = np.asarray(features, dtype=dtype)
+    if not np.isfinite(found).all():
+        raise InputError(
+            f"{image.name}: its features are not finite as {dtype.name}; "
+            "use other weights or wire-dtype=float32"
+        )
+    return found
 
 
 def _of_view(key: str, view: View) -> str:

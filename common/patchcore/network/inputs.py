@@ -29,11 +29,15 @@ class ImageInput:
         The part that it shows, where the caller told.
     copy : Copy or None
         Which copy of the source this is, if it is one.
+    judged : bool
+        Whether it will be judged, too, as held-out images are that others are measured with: a
+        cache then keeps its features unrounded, so that it goes through the network once.
     """
 
     source: Any
     category: str | None = None
     copy: Copy | None = None
+    judged: bool = False
 
     @property
     def name(self) -> str:

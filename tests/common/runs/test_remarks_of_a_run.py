@@ -12,7 +12,7 @@ from odd_pictures import deep, noise, turned
 from PIL import Image
 
 from client_app.station import open_station
-from client_app.work import survey
+from client_app.surveyed import survey
 from common.cli.main import run
 from common.config import Settings
 from common.data.layout import DataIndex, index_data

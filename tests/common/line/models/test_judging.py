@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ from inspection_cases import draw_part
 
 from common.data.layout import Sample, index_data
 from common.evaluation import calibrate_threshold
-from common.line.models import ModelVersions, accept_version
+from common.line.models import Acceptance, ModelVersions, accept_version
+from common.line.models.known_scores import KnownScores, scores_key
 from common.patchcore import PatchCore
 from common.patchcore.model_store import SavedModel, StationCalibration
 from common.patchcore.network.feature_cache import FeatureCache
+from common.patchcore.network.features import FeatureSource
+from common.patchcore.network.inputs import ImageInput
 from common.runs.record import threshold_facts
 
 
@@ -174,3 +178,48 @@ def test_a_part_that_the_model_does_not_know(
     assert found.accepted
     assert found.categories == {}
     assert found.unknown == ("screw is a part that the model does not know",)
+
+
+def test_what_a_bank_has_judged_before_is_not_judged_again(
+    versions: ModelVersions,
+    fitted: SavedModel,
+    samples: tuple[list[Sample], list[Sample]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    computed: list[Path] = []
+    compute = FeatureSource._compute
+
+    def counted(source: FeatureSource, images: list[ImageInput], *rest: Any) -> Any:
+        computed.extend(image.source for image in images)
+        return compute(source, images, *rest)
+
+    monkeypatch.setattr(FeatureSource, "_compute", counted)
+    held_out, test = samples
+    new, active = versions.store("2", "2", noise(fitted)), versions.active()
+    assert active is not None
+    plain = accept_version(new.folder, active.folder, held_out=held_out, test=test)
+    computed.clear()
+
+    def again(test: list[Sample] = test) -> Acceptance:
+        computed.clear()
+        known = KnownScores(tmp_path)
+        return accept_version(new.folder, active.folder, held_out=held_out, test=test, known=known)
+
+    assert again() == plain
+    assert len(computed) == 2 * 26
+    assert again() == plain
+    assert computed == []
+    assert {path.name for path in (tmp_path / "scores").iterdir()} == {
+        f"{scores_key(PatchCore.load(one.folder), 'plate')}.json" for one in (new, active)
+    }
+    # A file that is another one now is judged again, by both, and alone.
+    other = tmp_path / "other.png"
+    draw_part(other, 300)
+    exchanged = [replace(test[0], path=other), *test[1:]]
+    again(exchanged)
+    assert computed == [other, other]
+    broken = replace(test[0], path=tmp_path / "broken.png")
+    broken.path.write_bytes(b"no image")
+    assert again([broken, *test]).unknown == ("1 images of plate could not be read",)
+    assert computed == []

@@ -173,6 +173,33 @@ def test_a_view_is_made_once_of_features_that_are_computed_once(
     assert same(looked_at(FeatureSource(counting, workers=1), seven), first) or way == "_on_gpu"
 
 
+@pytest.mark.parametrize("way", ["_on_cpu", "_on_gpu"])
+def test_a_judged_image_is_computed_once_and_rounded_from_what_was_kept(
+    counting: Counting, pictures: list[Path], tmp_path: Path, wanted: list[Any], way: str
+) -> None:
+    """Measured with training images in the bank's number format first, judged in float32 then."""
+    images = [ImageInput(path, judged=number > 3) for number, path in enumerate(pictures)]
+
+    def looked_at(dtype: Any, view: FirstNumbers | None, chosen: Sequence[ImageInput]) -> list[Any]:
+        source = FeatureSource(counting, FeatureCache(tmp_path, 10**9), workers=1)
+        want = _Wanted(np.dtype(dtype), view, spare=False)
+        return [np.array(rows) for rows in getattr(source, way)(list(chosen), want)]
+
+    view = FirstNumbers(7)
+    seen = looked_at(np.float16, view, images)
+    judged = looked_at(np.float32, None, images[4:])
+    whole = looked_at(np.float16, None, images)
+    assert counting.images == len(images)
+    assert same(whole[4:], [features.astype(np.float16) for features in judged])
+    assert same(seen, [-features[..., :7].astype(np.float32) for features in whole])
+    if way == "_on_cpu":  # the batches of a GPU round otherwise
+        assert same(judged, wanted[4:])
+        assert same(whole, [features.astype(np.float16) for features in wanted])
+    # Of an image that is not judged nothing is kept beyond what was asked for.
+    assert len(list(tmp_path.glob("*-float16/*.npy"))) == 4
+    assert len(list(tmp_path.glob("*-float32/*.npy"))) == 2
+
+
 def test_a_network_at_rest_computes_the_same_again(
     extractor: FeatureExtractor, pictures: list[Path], wanted: list[Any]
 ) -> None:

@@ -15,7 +15,7 @@ from gateway_cases import Upstream, gateway_in_thread, serving, upstream_config
 from played_device import lie, play
 
 from client_app.station import open_station
-from client_app.work import survey
+from client_app.surveyed import survey
 from common.check import CheckOptions
 from common.cli.main import run
 from common.config import Settings

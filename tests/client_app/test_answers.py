@@ -341,7 +341,7 @@ def test_an_unexpected_error_is_an_answer_too(parts: Path, monkeypatch: pytest.M
     def broken(*args: Any) -> Any:
         raise _Odd_Error("/plant/secret.png")
 
-    monkeypatch.setattr("client_app.work.survey", broken)
+    monkeypatch.setattr("client_app.surveyed.survey", broken)
     told = failure_of(Asked(real(parts)).send("query", to_request(SurveyRequest(), 600.0)))
     assert told.startswith("internal-odderror: ")
     assert "secret" not in told
