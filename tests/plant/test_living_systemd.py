@@ -12,7 +12,11 @@ from requirements import missing
 
 pytestmark = [pytest.mark.plant]
 SERVER = ("superlink", "executor", "gateway")
-UNITS = (*(f"fedpatchcore-{role}" for role in SERVER), "fedpatchcore-station@clips")
+UNITS = (
+    *(f"fedpatchcore-{role}" for role in SERVER),
+    *("fedpatchcore-station@clips", "fedpatchcore-line@clips"),
+)
+LINE = "https://127.0.0.1:8600"
 ADMIN = ("--keys", "/srv/plant/keys/server", "--superlink", "127.0.0.1:8000")
 RUNS = "/var/lib/fedpatchcore-executor/runs"
 #: As deploy/README.md has it for a server and a station on one machine.
@@ -39,14 +43,25 @@ for role in executor gateway; do
     install -m 644 keys/server/stations/*.pub /etc/fedpatchcore/$role/stations/
 done
 printf '%s\\n' 'station = "clips"' 'data-root = "/srv/plant/images"' \\
-    'cache-dir = "/var/cache/fedpatchcore/clips"' 'weights = "random"' '[server]' \\
+    'cache-dir = "/var/cache/fedpatchcore/clips"' 'weights = "random"' \\
+    'models-dir = "/var/lib/fedpatchcore-models/clips"' '[server]' \\
     'address = "127.0.0.1:9443"' 'ca = "ca.crt"' 'key = "station.key"' \\
     'certificate = "station.pem"' 'app-key = "app.pub"' > station.toml
 give fedpatchcore-station /etc/fedpatchcore/stations/clips \\
     "$(echo station.toml keys/stations/clips/*)"
+install -d -m 755 /var/lib/fedpatchcore-models /var/lib/fedpatchcore-line
+install -d -m 2750 -o fedpatchcore-station -g fedpatchcore-models /var/lib/fedpatchcore-models/clips
+fedpatchcore keys keys --service clips --host clips.example
+printf '%s\\n' '[line]' 'journal = "/var/lib/fedpatchcore-line/clips/journal"' \\
+    'host = "0.0.0.0"' 'certificate = "line.crt"' 'certificate-key = "line.key"' >> station.toml
+give fedpatchcore-line /etc/fedpatchcore/line/clips \\
+    "$(echo station.toml keys/stations/clips/station.key keys/services/clips/*)"
+install -d -m 700 -o fedpatchcore-line -g fedpatchcore-line /var/lib/fedpatchcore-line/clips
+runuser -u fedpatchcore-line -- fedpatchcore serve /etc/fedpatchcore/line/clips/station.toml \\
+    --new-token line > token
 systemctl daemon-reload
 systemctl enable --now fedpatchcore-superlink fedpatchcore-executor fedpatchcore-gateway
-systemctl enable --now fedpatchcore-station@clips
+systemctl enable --now fedpatchcore-station@clips fedpatchcore-line@clips
 """
 
 
@@ -97,6 +112,41 @@ def test_a_run_from_end_to_end(machine: LivingSystemd) -> None:
     run = json.loads(machine.ask("sh", "-c", f"cat {RUNS}/*/run.json"))
     assert run["status"] == "completed"
     assert [station["status"] for station in run["stations"]] == ["used"]
+
+
+def test_the_line_judges_by_the_model_that_was_delivered(machine: LivingSystemd) -> None:
+    """It was started before there was one, and came up by itself."""
+    curl = ("curl", "--silent", "--show-error", "--fail", "--cacert", "/srv/plant/keys/ca.crt")
+    wait_until(machine, "the line", lambda: "ok" in machine.ask(*curl, f"{LINE}/health", code=None))
+    token = machine.ask("cat", "/srv/plant/token")
+    image = machine.ask("sh", "-c", "ls /srv/plant/images/pipe_clip/test/good/*.png | head -1")
+    answer = json.loads(
+        machine.ask(
+            *(*curl, "--header", f"Authorization: Bearer {token}"),
+            *("--form", f"image=@{image}", "--form", "category=pipe_clip", f"{LINE}/api/v1/parts"),
+        )
+    )
+    run = json.loads(machine.ask("sh", "-c", f"cat {RUNS}/*/run.json"))
+    (delivery,) = [station["delivery"] for station in run["stations"]]
+    assert delivery["state"] == "active"
+    run_id = machine.ask("ls", RUNS)
+    assert answer["model"]["run_id"] == run_id
+    folder = f"/var/lib/fedpatchcore-models/clips/{run_id}"
+    of_file = machine.ask("sha256sum", f"{folder}/model.json").split()[0]
+    assert answer["model"]["sha256"] == of_file
+    as_line = ("runuser", "-u", "fedpatchcore-line", "--")
+    machine.ask(*as_line, "cat", f"{folder}/model.json")
+    for place in (
+        *("/var/cache/fedpatchcore/clips", "/etc/fedpatchcore/stations/clips"),
+        *("/etc/fedpatchcore/gateway", RUNS),
+    ):
+        assert "denied" in machine.ask(*as_line, "ls", place, code=2)
+    assert "denied" in machine.ask(*as_line, "touch", f"{folder}/x", code=1)
+    told = machine.ask(
+        *(*as_line, "fedpatchcore", "audit", "/var/lib/fedpatchcore-line/clips/journal"),
+        *("--verify", "--models", "/etc/fedpatchcore/line/clips/station.toml"),
+    )
+    assert "1 verdict" in told
 
 
 def test_each_is_a_user_of_its_own_and_locked_in(machine: LivingSystemd) -> None:

@@ -94,6 +94,17 @@ class Tokens:
             self._refresh()
             return bool(self._known)
 
+    def roles(self) -> dict[str, int]:
+        """How many tokens there are of each role.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be used.
+        """
+        found = [str(one["role"]) for one in self._read()]
+        return {role: found.count(role) for role in ROLES if role in found}
+
     def role(self, token: str) -> str | None:
         """The role of a token; None if nobody has it. Compares all, each in constant time."""
         digest, found = _digest(token), None

@@ -19,6 +19,7 @@ from common.line.service.access import Tokens
 from common.patchcore.model_store import SavedModel
 from common.plant.keys.making import make_keys
 from common.plant.keys.server_keys import Wanted
+from common.plant.preflight.station_check import check_station
 
 
 @pytest.fixture
@@ -63,11 +64,24 @@ def test_it_serves_as_the_file_says(
             client.headers["authorization"] = f"Bearer {own}"
             answer = post(client, pictures[1])
             assert (answer.status_code, answer.json()["model"]["run_id"]) == (200, "7")
+        _the_preflight_knows_it(station, url)
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     heads = (tmp_path / "journal/heads.jsonl").read_text().splitlines()
     assert json.loads(heads[-1])["signature"]
+
+
+def _the_preflight_knows_it(station: Path, url: str) -> None:
+    """Beside the service: its port is taken by itself, its journal is read while it writes."""
+    port = url.rpartition(":")[2]
+    station.write_text(station.read_text() + f"port = {port}\nkeep-gb = 0.001\n")
+    report = check_station(station, seconds=10, line_only=True)
+    assert report.facts["line port"] == f"0.0.0.0:{port}: the service is there"
+    assert report.findings == []
+    make_keys(station.parent / "keys", Wanted(service="mill", renew=True))
+    renewed = check_station(station, seconds=10, line_only=True)
+    assert [finding.kind for finding in renewed.findings] == ["line-certificate-not-in-use"]
 
 
 def test_what_cannot_be_is_told_in_one_line(
