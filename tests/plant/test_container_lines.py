@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import ssl
+import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
-from container_plant import STATIONS, ContainerPlant
+from container_plant import STATIONS, ContainerPlant, wait_until
 from safetensors.numpy import load_file
 
 pytestmark = [pytest.mark.docker, pytest.mark.plant]
@@ -174,6 +177,53 @@ def test_no_station_reaches_a_line_and_no_line_anything(
 def test_its_published_port_is_this_machine_s(
     plant: ContainerPlant, tokens: dict[str, str]
 ) -> None:
+    trust = ssl.create_default_context(cafile=str(plant.home / "keys" / "ca.crt"))
     for name, port in LINES.items():
         bound = plant.container(f"line-{name}").attrs["HostConfig"]["PortBindings"]
         assert bound == {f"{port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
+        url = f"https://127.0.0.1:{port}/health"
+        answer = httpx.get(url, verify=trust, timeout=30, trust_env=False)
+        assert answer.json() == {"status": "ok"}
+
+
+def test_the_preflight_finds_nothing_but_a_small_disk(
+    plant: ContainerPlant, tokens: dict[str, str]
+) -> None:
+    for name in LINES:
+        _, output = plant.container(f"line-{name}").exec_run(
+            ["fedpatchcore", "check", "--station", "--line", "/etc/fedpatchcore", "--json"]
+        )
+        told = json.loads(output)
+        assert {one["kind"] for one in told["findings"]} <= {"line-disk"}, told
+        assert told["facts"]["line port"].endswith(": the service is there")
+
+
+def test_its_models_are_switched_at_the_station(
+    plant: ContainerPlant, finished: Path, tokens: dict[str, str]
+) -> None:
+    """More tokens as deploy/README.md makes them; the service is started again to see them."""
+    name, port = next(iter(LINES.items()))
+    home = plant.home / "keys" / "services" / name
+    owner = home.stat()
+    done = subprocess.run(
+        [
+            *("docker", "run", "--rm", "--user", f"{owner.st_uid}:{owner.st_gid}"),
+            *("-v", f"{home}:/out", plant.image),
+            *("serve", "--new-token", "engineer", "--tokens", "/out/tokens.json"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    container = plant.container(f"line-{name}")
+    container.restart(timeout=60)
+    wait_until("the line again", lambda: plant.health(f"line-{name}") == "healthy", 120)
+    body = json.dumps({"by": "test", "why": "to try"}).encode()
+    code = (
+        f"port, token = {port}, {done.stdout.strip()!r}\n{ASK}"
+        f"print(json.dumps(ask('/api/v1/models/{finished.name}/activate', token, {body!r})))"
+    )
+    status, told = json.loads(plant.python(f"line-{name}", code))
+    assert status == 409
+    assert "may only read its station's models" in told["error"]

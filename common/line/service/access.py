@@ -24,6 +24,8 @@ PORT: Final = 8600
 TOKENS: Final = "tokens.json"
 ROLES: Final = ("line", "operator", "engineer")
 """Each may do what those before it may: post and read, review, switch models."""
+OWN_ADDRESSES: Final = ("127.0.0.1", "::1", "localhost")
+"""Where a service listens that only this machine can reach."""
 LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _FORMAT: Final = 1
 _READERS: Final = 0o077

@@ -20,7 +20,7 @@ from cryptography import x509
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from common.errors import InputError, explained
-from common.line.service.access import HOST, LOOPBACK, PORT, Door, Tokens
+from common.line.service.access import HOST, LOOPBACK, OWN_ADDRESSES, PORT, Door, Tokens
 from common.line.service.app import make_app
 from common.line.service.bounds import Bounds
 from common.line.service.gate import Gate
@@ -99,7 +99,7 @@ def check_address(address: Address, tokens: Tokens) -> None:
     """
     if (address.certificate is None) != (address.key is None):
         raise InputError("--certificate and --certificate-key: give both or none")
-    if not address.secure and address.host not in ("127.0.0.1", "::1", "localhost"):
+    if not address.secure and address.host not in OWN_ADDRESSES:
         raise InputError(
             f"--host {address.host}: others can reach this address; that takes TLS, --certificate "
             "and --certificate-key, and tokens (--new-token ROLE)"

@@ -13,7 +13,7 @@ from common.errors import FedPatchCoreError, InputError
 from common.line.journal import Journal, KeepRule, verify
 from common.line.journal.schema import DATABASE
 from common.line.models import ModelVersions, model_sha256
-from common.line.service.access import LOOPBACK, Tokens
+from common.line.service.access import OWN_ADDRESSES, Tokens
 from common.patchcore.model_store import SavedModel
 from common.plant.keys.journal_keys import head_key
 from common.plant.preflight.findings import Preflight, gigabytes
@@ -152,7 +152,7 @@ def _check_tokens(line: LineSection, secure: bool, report: Preflight) -> None:
     except InputError as error:
         report.add(_TOKENS, tokens.path, str(error), "mend the file as it says")
         return
-    if not roles and (secure or line.host not in LOOPBACK):
+    if not roles and (secure or line.host not in OWN_ADDRESSES):
         report.add(_TOKENS, tokens.path, "holds no token")
     shown = ", ".join(f"{number} {role}" for role, number in roles.items())
     report.facts["line tokens"] = shown or "none: whoever is on this machine may use the service"

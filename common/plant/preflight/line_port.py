@@ -16,7 +16,7 @@ from cryptography import x509
 
 from common.check.findings import Kind
 from common.errors import InputError
-from common.line.service.access import LOOPBACK
+from common.line.service.access import OWN_ADDRESSES
 from common.plant.keys.certificates import (
     days_left,
     names_of,
@@ -31,6 +31,8 @@ from common.plant.preflight.findings import Preflight
 from common.plant.station.line_section import LineSection
 from common.plant.station.station_file import StationFile
 
+_ALL: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Addresses that stand for all of a machine's, and how it reaches itself there."""
 _RENEW: Final = (
     "have the administrator run `fedpatchcore keys DIR --renew --service NAME`, copy line.crt here "
     "and restart the service"
@@ -49,13 +51,17 @@ _KEY_OPEN: Final = Kind(
     "run `chmod 600` on it",
 )
 _ENDED: Final = Kind(
-    "line-certificate-expired", "error", "no line posts to a service whose certificate is over",
+    "line-certificate-expired",
+    "error",
+    "no line posts to a service whose certificate is over",
     f"{_RENEW}; if the date above is wrong, set this machine's clock",
-)  # fmt: skip
+)
 _ENDING: Final = Kind(
-    "line-certificate-ending", "warning", "no line posts to a service whose certificate is over",
+    "line-certificate-ending",
+    "warning",
+    "no line posts to a service whose certificate is over",
     _RENEW,
-)  # fmt: skip
+)
 _NAMES: Final = Kind(
     "line-names",
     "warning",
@@ -82,7 +88,7 @@ def check_line_certificate(
 ) -> bool:
     """Certificate and key of the service, if it has or needs one; returns whether it has."""
     if line.certificate is None or line.certificate_key is None:
-        if line.host not in LOOPBACK:
+        if line.host not in OWN_ADDRESSES:
             report.add(
                 _CERTIFICATE,
                 file.path,
@@ -119,7 +125,7 @@ def check_line_certificate(
 def _check_names(line: LineSection, certificate: x509.Certificate, report: Preflight) -> None:
     names, path = set(names_of(certificate)), line.certificate
     assert path is not None
-    if line.host in LOOPBACK:
+    if line.host in OWN_ADDRESSES:
         return
     if not names - set(LOCAL_NAMES):
         found = f"is for {', '.join(sorted(names)) or 'no name'}; others reach {line.host}"
@@ -128,9 +134,6 @@ def _check_names(line: LineSection, certificate: x509.Certificate, report: Prefl
         report.add(
             _NAMES, path, f"is for {', '.join(sorted(names))}, and not for {line.host} itself"
         )
-
-
-_ALL: Final = ("0.0.0.0", "::")
 
 
 def check_port(line: LineSection, report: Preflight, seconds: float) -> None:
@@ -166,7 +169,7 @@ def check_port(line: LineSection, report: Preflight, seconds: float) -> None:
 
 def _ask(line: LineSection, seconds: float) -> x509.Certificate | None:
     """Ask for `/health` as this machine itself; returns the certificate that was shown."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(line.host, line.host)
+    host = _ALL.get(line.host, line.host)
     connection = http.client.HTTPConnection(host, line.port, timeout=seconds)
     if line.certificate is not None:
         # Nothing secret is sent: what is shown is compared by whoever called.
@@ -179,6 +182,7 @@ def _ask(line: LineSection, seconds: float) -> x509.Certificate | None:
         if isinstance(connection.sock, ssl.SSLSocket):
             shown = x509.load_der_x509_certificate(connection.sock.getpeercert(True) or b"")
         name = "localhost" if shown is None else (names_of(shown) or ("localhost",))[0]
+        name = f"[{name}]" if ":" in name else name
         connection.request("GET", "/health", headers={"Host": f"{name}:{line.port}"})
         answer = json.loads(connection.getresponse().read(1000))
     if answer["status"] not in ("ok", "ending"):

@@ -208,6 +208,19 @@ def test_another_plant_s_certificate_is_found(station: Path) -> None:
     assert "was not signed by" in finding.found
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_for_this_machine_alone_it_needs_neither_certificate_nor_tokens(
+    station: Path, host: str
+) -> None:
+    written(station.parent, free_port(), f'host = "{host}"\nkeep-gb = 0.001\n')
+    text = station.read_text().splitlines()
+    station.write_text("\n".join(line for line in text if "line." not in line) + "\n")
+    (station.parent / "journal/tokens.json").unlink()
+    report = look(station)
+    assert report.findings == []
+    assert report.facts["line tokens"].startswith("none: ")
+
+
 def test_an_open_address_without_a_certificate(station: Path) -> None:
     text = station.read_text().splitlines()
     station.write_text("\n".join(line for line in text if "line." not in line) + "\n")
