@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .PHONY: setup demo test check format bench quality report clean \
-	plant-up plant-run plant-status plant-logs plant-down plant-clean
+	plant-up plant-run plant-line plant-status plant-logs plant-down plant-clean
 
 setup: $(READY)
 
@@ -69,7 +69,7 @@ report: $(READY)
 
 # A plant in containers: needs Docker alone. deploy/plant.sh says what each does and may be given,
 # as `make plant-run SET="global-bank-size=5000"`.
-plant-up plant-run plant-status plant-logs plant-down plant-clean:
+plant-up plant-run plant-line plant-status plant-logs plant-down plant-clean:
 	@deploy/plant.sh $(@:plant-%=%)
 
 clean:

@@ -3,6 +3,8 @@
 #
 #   plant.sh up       build the image, make keys, lay out images, start everything, wait for it
 #   plant.sh run      one federated run; SET="key=value ..." changes settings of the run
+#   plant.sh line     start the services at the line, once a run has delivered a model; makes their
+#                     certificates and tokens; S="engine-assembly" chooses stations
 #   plant.sh status   the containers, then stations and runs as the SuperLink knows them
 #   plant.sh logs     what the containers print; S="engine-assembly gateway" chooses some
 #   plant.sh down     stop; keys, images, runs and the stations' caches stay
@@ -15,6 +17,10 @@
 #   PLANT_STATION_CPUS     cores of each station                         (a fifth of this machine's)
 #   PLANT_STATION_MEMORY   memory limit of each station                  (4g)
 #   PLANT_SERVER_MEMORY    memory limit of SuperLink and of executor     (4g)
+#   PLANT_LINE_MEMORY      memory limit of each service at the line      (4g)
+#   PLANT_LINE_ADDRESS     address of this machine at which they are reached, ports 8601 to 8605
+#                                                                        (127.0.0.1)
+#   PLANT_LINE_HOSTS       host names and addresses for their certificates, besides localhost
 #   PLANT_UID, PLANT_GID   who the containers run as       (you; 10001 if you are root)
 #   PLANT_IMAGE            an image that is there already                (is built)
 #   PLANT_IMAGES, PLANT_SIZE   training images of a part and their size, of the drawn set (20, 128)
@@ -28,7 +34,8 @@ project=${PLANT_PROJECT:-fedpatchcore-plant}
 stations="engine-assembly underbody-line fastener-station clip-inspection quality-control"
 kept="PLANT_IMAGE PLANT_UID PLANT_GID PLANT_KEYS PLANT_RUNS PLANT_DATA PLANT_WEIGHTS
 PLANT_STATION_CPUS PLANT_STATION_THREADS PLANT_STATION_MEMORY PLANT_SERVER_CPUS
-PLANT_SERVER_THREADS PLANT_SERVER_MEMORY PLANT_GATEWAY_CPUS PLANT_GATEWAY_MEMORY PLANT_TMP_SIZE"
+PLANT_SERVER_THREADS PLANT_SERVER_MEMORY PLANT_GATEWAY_CPUS PLANT_GATEWAY_MEMORY PLANT_TMP_SIZE
+PLANT_LINE_MEMORY PLANT_LINE_ADDRESS PLANT_LINE_HOSTS"
 # What a drawn set is good for is to see everything work, within minutes on two cores.
 drawn="backbone=efficientnet_lite0 global-bank-size=1000"
 
@@ -38,6 +45,13 @@ fail() { printf 'error: %s\n' "$*" >&2; exit "${status:-2}"; }
 compose() {
     docker compose --project-name "$project" --file "$here/compose.yaml" \
         --env-file "$home/.env" "$@"
+}
+
+# Whatever was started, of every profile.
+all() {
+    what=$1
+    shift
+    compose --profile line --profile admin "$what" "$@"
 }
 
 # One command of the image on folders of this machine, as the user who owns them, without network.
@@ -205,10 +219,48 @@ run() {
     [ -f "$printed.well" ] || status=1 fail "the run failed; see: make plant-logs"
 }
 
+# Certificate and first token of a station's service, where it has none yet.
+make_line() {
+    place=$PLANT_KEYS/services/$1
+    if [ ! -f "$place/line.crt" ]; then
+        set -- "$1" --host "line-$1"
+        for one in ${PLANT_LINE_HOSTS:-}; do set -- "$@" --host "$one"; done
+        in_image "$PLANT_KEYS" keys /out --service "$@" >/dev/null
+    fi
+    if [ ! -f "$place/tokens.json" ]; then
+        token=$(in_image "$place" serve --new-token line --tokens /out/tokens.json)
+        say "$1: a token of the role line, told this once: $token"
+    fi
+}
+
+line() {
+    need_plant
+    recall
+    chosen=${S:-$stations}
+    services=
+    for name in $chosen; do
+        case " $stations " in
+        *" $name "*) ;;
+        *) fail "S names $name; expected some of: $stations" ;;
+        esac
+        make_line "$name"
+        services="$services line-$name"
+    done
+    remember
+    # shellcheck disable=SC2086  # names of services, one word each
+    if ! compose --profile line up --detach --wait --wait-timeout 300 $services; then
+        all ps --all
+        status=1 fail "not every service is healthy (has a run delivered a model?); see:" \
+            "make plant-logs S=line-NAME"
+    fi
+    # shellcheck disable=SC2086
+    compose --profile line ps $services
+}
+
 status() {
     need_plant
     recall
-    compose ps
+    all ps
     compose run --rm -T admin status --keys /keys --superlink superlink:8000 \
         --runs "$PLANT_RUNS" ${RUN:+"$RUN"}
 }
@@ -216,24 +268,24 @@ status() {
 logs() {
     need_plant
     # shellcheck disable=SC2086  # names of services, one word each
-    compose logs --tail "${TAIL:-100}" ${FOLLOW:+--follow} ${S:-}
+    all logs --tail "${TAIL:-100}" ${FOLLOW:+--follow} ${S:-}
 }
 
 down() {
     need_plant
-    compose down
+    all down
 }
 
 clean() {
     need_plant
     recall
-    compose down --volumes
+    all down --volumes
     rm -rf "$home/keys" "$home/data" "$home/.env"
-    say "Removed: containers, caches, keys, the drawn images. Left: $PLANT_RUNS"
+    say "Removed: containers, caches, models, journals, keys, the drawn images. Left: $PLANT_RUNS"
 }
 
 case ${1:-} in
-up | run | status | logs | down | clean)
+up | run | line | status | logs | down | clean)
     need_docker
     "$1"
     ;;

@@ -44,14 +44,22 @@ def environment(unit: dict[str, str]) -> dict[str, str]:
     return dict(word.split("=", 1) for word in shlex.split(unit.get("Environment", "")))
 
 
+def command(path: Path, line: str = "") -> tuple[list[str], str, list[str]]:
+    """Groups, verb and further words of a unit's command, of the station clip-inspection."""
+    _, *words = shlex.split((line or service(path)["ExecStart"]).replace("%i", "clip-inspection"))
+    groups = words[:1] if words[0] == "plant" else []
+    verb, *more = words[len(groups) :]
+    return groups, verb, more
+
+
 @pytest.fixture(params=UNITS, ids=lambda path: path.stem)
 def unit(request: pytest.FixtureRequest) -> Path:
     return request.param
 
 
 def test_there_is_a_unit_for_every_daemon() -> None:
-    verbs = {shlex.split(service(path)["ExecStart"])[2] for path in UNITS}
-    assert verbs == {"superlink", "executor", "gateway", "station"}
+    verbs = {command(path)[1] for path in UNITS}
+    assert verbs == {"superlink", "executor", "gateway", "station", "serve"}
 
 
 def test_its_command_is_one_of_ours_with_these_options(unit: Path) -> None:
@@ -60,13 +68,17 @@ def test_its_command_is_one_of_ours_with_these_options(unit: Path) -> None:
     assert set(re.findall(r"\$\{(\w+)\}", line)) == set(known)
     for name, value in known.items():
         line = line.replace(f"${{{name}}}", value)
-    program, group, verb, *words = shlex.split(line.replace("%i", "clip-inspection"))
-    assert (program, group) == (PROGRAM, "plant")
+    assert shlex.split(line)[0] == PROGRAM
+    groups, verb, words = command(unit, line)
     # Click reads the very words; --help then ends it before anything is started.
-    command = typer.main.get_command(app).commands["plant"].commands[verb]  # type: ignore[attr-defined]
-    context = command.make_context(verb, words)
-    assert all(value is not None for value in context.params.values())
-    shown = CliRunner().invoke(app, ["plant", verb, "--help"])
+    found = typer.main.get_command(app)
+    for name in (*groups, verb):
+        found = found.commands[name]  # type: ignore[attr-defined]
+    context = found.make_context(verb, words)
+    missing_ones = {name for name, value in context.params.items() if value is None}
+    # `serve` has options that may stay away: its station file says the rest.
+    assert "model" not in missing_ones if verb == "serve" else not missing_ones
+    shown = CliRunner().invoke(app, [*groups, verb, "--help"])
     assert shown.exit_code == 0
 
 
@@ -83,11 +95,28 @@ def test_it_may_write_to_its_own_folder_alone(unit: Path) -> None:
     found = service(unit)
     own = found.get("StateDirectory"), found.get("CacheDirectory")
     places = {f"/var/lib/{own[0]}", f"/var/cache/{own[1]}"}
-    assert found["ReadWritePaths"] in places
+    first, *more = found["ReadWritePaths"].split()
+    assert first in places
+    # The one folder that two share: the station writes its models, its service reads them.
+    assert more == (["-/var/lib/fedpatchcore-models/%i"] if "station" in unit.stem else [])
     words = shlex.split(found["ExecStart"])
     for option in ("--state", "--runs"):
         if option in words:
             assert words[words.index(option) + 1].startswith(found["ReadWritePaths"])
+
+
+def test_a_line_reads_the_models_of_its_station_and_nothing_else_of_it() -> None:
+    line = service(FOLDER / "fedpatchcore-line@.service")
+    station = service(FOLDER / "fedpatchcore-station@.service")
+    users = (FOLDER / "sysusers.conf").read_text().splitlines()
+    assert line["SupplementaryGroups"] == "fedpatchcore-models"
+    assert "SupplementaryGroups" not in station
+    assert [one.split()[1:3] for one in users if one.startswith("m ")] == [
+        ["fedpatchcore-line", "fedpatchcore-models"]
+    ]
+    # New models are open to the group of their folder; the cache is not, nor is the journal.
+    assert int(station["UMask"], 8) & 0o050 == 0
+    assert (station["CacheDirectoryMode"], line["StateDirectoryMode"]) == ("0700", "0700")
 
 
 def test_the_superlink_is_for_this_machine_until_told_otherwise() -> None:

@@ -45,7 +45,15 @@ def check(
         bool,
         typer.Option(
             "--station",
-            help="Look a station over: images, weights, disk, memory, key, certificates, server.",
+            help="Look a station over: images, weights, disk, memory, key, certificates, server, "
+            "and its service at the line if the file has a section [line].",
+        ),
+    ] = False,
+    line: Annotated[
+        bool,
+        typer.Option(
+            "--line",
+            help="With --station: its service at the line alone, as the user that it runs as.",
         ),
     ] = False,
     audit: Annotated[
@@ -87,17 +95,21 @@ def check(
     Example: fedpatchcore check data/autovi --audit
 
     Example: fedpatchcore check --station /etc/fedpatchcore/station.toml
+
+    Example: fedpatchcore check --station --line /etc/fedpatchcore/line/clips/station.toml
     """
     options = _options(changes or [], target_false_alarm_rate, calibration_fraction)
     used = _OF_A_FOLDER | (_OF_AN_AUDIT if audit else frozenset())
     unused = {text.partition("=")[0].strip() for text in changes or []} - used
     if station and audit:
         raise InputError("--audit is for a data folder: give the station's data-root as DATA")
+    if line and not station:
+        raise InputError("--line is for a station: add --station and give its station.toml")
     if station:
         require_used("check --station", changes)
         if not as_json:
             tell_unused("check --station", options.settings, changes)
-        code = _check_station(path or Path("station.toml"), options, as_json)
+        code = _check_station(path or Path("station.toml"), options, as_json, line)
     elif path is None:
         raise InputError("give a data folder, or --station for the station file in this folder")
     elif unused:
@@ -136,10 +148,10 @@ def _check_data(data: Path, options: CheckOptions, as_json: bool, audit: bool) -
     return report.exit_code
 
 
-def _check_station(path: Path, options: CheckOptions, as_json: bool) -> int:
+def _check_station(path: Path, options: CheckOptions, as_json: bool, line: bool) -> int:
     from common.plant.preflight.station_check import check_station
 
-    report = check_station(path, options.settings, options)
+    report = check_station(path, options.settings, options, line_only=line)
     if as_json:
         typer.echo(json_text(report.to_json()))
         return report.exit_code

@@ -54,8 +54,8 @@ def keys(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="DNS name or IP address under which that service is reached; may be given "
-            "several times. Default: the station's name.",
+            help="DNS name or IP address under which that service is reached, no server's; may be "
+            "given several times. Default: the station's name.",
         ),
     ] = None,
     images: Annotated[
@@ -74,9 +74,9 @@ def keys(
         bool,
         typer.Option(
             "--renew",
-            help="Make certificates anew: both servers' and every station's; with --gateway or "
-            "--superlink the servers' alone, with --station these stations' alone. What there was "
-            "stays good until it expires.",
+            help="Make certificates anew: both servers', every station's and every service's; "
+            "with --gateway or --superlink the servers' alone, with --station these stations' "
+            "alone, with --service that one's alone. What there was stays good until it expires.",
         ),
     ] = False,
     revoke: Annotated[
@@ -94,12 +94,13 @@ def keys(
     """Make the keys of a plant: its authorities, the servers' certificates, each station's keys.
 
     Run it again to add a station: what is there is never replaced. --renew makes new certificates;
-    servers keep their keys, so copy the two .crt files to their hosts and restart them; copy a
-    station's station.pem to it and restart it.
+    servers and services keep their keys, so copy the .crt files to their hosts and restart them;
+    copy a station's station.pem to it and restart it.
 
     DIR/server goes to the server's host, DIR/gateway to the gateway's, DIR/stations/NAME to that
-    station, each to nobody else. DIR/ca.key and DIR/stations-ca.key stay with the administrator;
-    the first can go off the network at once: only --renew of the servers needs it.
+    station and DIR/services/NAME to its service at the line, each to nobody else. DIR/ca.key and
+    DIR/stations-ca.key stay with the administrator; the first can go off the network at once:
+    only --service and --renew of servers and services need it.
 
     Warns of what has expired, expires within 60 days or can be read by others; with --list the
     exit code is 1 then.
@@ -113,6 +114,8 @@ def keys(
     Example: fedpatchcore keys keys --service paint-shop --host paint-shop.plant.example
 
     Example: fedpatchcore keys keys --renew --station paint-shop
+
+    Example: fedpatchcore keys keys --renew --service paint-shop --host paint-shop.plant.example
 
     Example: fedpatchcore keys keys --revoke paint-shop
 
@@ -157,6 +160,14 @@ def _revoke(folder: Path, names: list[str]) -> None:
         console.print(f"{name}: {number} {kind} revoked", highlight=False)
         for path in done.removed:
             console.print(f"removed {path}", highlight=False, soft_wrap=True)
+        if done.service_until is not None:
+            console.print(
+                f"its service's certificate cannot be called back, lines take it until "
+                f"{done.service_until:%Y-%m-%d}: give its host names to nobody else, and delete "
+                "line.key at the station",
+                highlight=False,
+                soft_wrap=True,
+            )
     console.print(
         "To shut them out now: copy gateway/revoked.pem to the gateway's host, which takes it over "
         "within seconds; delete their .pub files from the hosts of gateway and server "

@@ -29,6 +29,15 @@ SERVICES = (*STATIONS, "superlink", "executor", "gateway")
 IMAGES, SIZE = 6, 64
 """The drawn set: training images of a part, and their size."""
 
+SETTINGS = (
+    "backbone=resnet18",
+    "weights=random",
+    "global-bank-size=300",
+    "local-coreset-ratio=0.5",
+    "seed=42",
+)
+"""The seed is also that of the partition: it is the one by which the images were dealt out."""
+
 
 def without_docker() -> str | None:
     """Why containers cannot be tried on this machine; None if they can."""
@@ -140,6 +149,23 @@ class ContainerPlant:
         assert code_of_exit == 0, f"{service}: exit {code_of_exit}: {text}"
         return text
 
+    def reached(self, service: str, targets: dict[str, tuple[str, int]]) -> dict[str, str]:
+        """What happens when a container dials each of these: `connected`, or the error."""
+        told = self.python(
+            service,
+            "import concurrent.futures, json, socket\n"
+            f"targets = {targets!r}\n"
+            "def reach(address):\n"
+            "    try:\n"
+            "        socket.create_connection(address, 5).close()\n"
+            "        return 'connected'\n"
+            "    except OSError as error:\n"
+            "        return error.strerror or str(error)\n"
+            "with concurrent.futures.ThreadPoolExecutor(20) as pool:\n"
+            "    print(json.dumps(dict(zip(targets, pool.map(reach, targets.values())))))\n",
+        )
+        return dict(json.loads(told))
+
     def health(self, service: str) -> str:
         return str(self.container(service).attrs["State"]["Health"]["Status"])
 
@@ -160,7 +186,17 @@ class ContainerPlant:
     def remove(self) -> None:
         """Stop and remove everything of this plant."""
         for command in (
-            [*self._compose(), "--profile", "admin", "down", "--volumes", "--timeout", "5"],
+            [
+                *self._compose(),
+                "--profile",
+                "admin",
+                "--profile",
+                "line",
+                "down",
+                "--volumes",
+                "--timeout",
+                "5",
+            ],
             ["docker", "image", "rm", self.image],
         ):
             subprocess.run(

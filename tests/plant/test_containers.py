@@ -7,15 +7,13 @@ import os
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
-import docker
 import pytest
 from container_plant import (
     IMAGES,
     SERVICES,
+    SETTINGS,
     SIZE,
     STATIONS,
     ContainerPlant,
@@ -23,49 +21,11 @@ from container_plant import (
     numbers_in,
     run_folder,
     wait_until,
-    without_docker,
 )
-from requirements import missing
 
 pytestmark = [pytest.mark.docker, pytest.mark.plant]
 
 LARGEST = 2_000_000_000
-SETTINGS = (
-    "backbone=resnet18",
-    "weights=random",
-    "global-bank-size=300",
-    "local-coreset-ratio=0.5",
-    "seed=42",
-)
-"""The seed is also that of the partition: it is the one by which the images were dealt out."""
-
-
-@pytest.fixture(scope="module")
-def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerPlant]:
-    reason = without_docker()
-    if reason:
-        missing("docker", reason)
-    home = tmp_path_factory.mktemp("plant")
-    running = ContainerPlant(f"fpctest-{uuid.uuid4().hex[:8]}", home, docker.from_env())
-    try:
-        started = time.monotonic()
-        running.build(1200)
-        built = time.monotonic()
-        running.make("up", 600)
-        print(f"\nbuild {built - started:.0f} s, make plant-up {time.monotonic() - built:.0f} s")
-        yield running
-    finally:
-        running.remove()
-        running.engine.close()
-
-
-@pytest.fixture(scope="module")
-def finished(plant: ContainerPlant) -> Path:
-    """One whole run of the five stations."""
-    started = time.monotonic()
-    printed = plant.make("run", 900, f"SET={' '.join(SETTINGS)}")
-    print(f"\nmake plant-run: {time.monotonic() - started:.0f} s")
-    return run_folder(printed, plant)
 
 
 def test_the_image_is_small_enough(plant: ContainerPlant) -> None:
@@ -160,21 +120,7 @@ def test_stations_reach_the_gateway_and_nothing_else(plant: ContainerPlant) -> N
         targets[f"gateway on {name}"] = (plant.address("gateway", name), 9443)
 
     for station in STATIONS:
-        reached = json.loads(
-            plant.python(
-                station,
-                "import concurrent.futures, json, socket\n"
-                f"targets = {targets!r}\n"
-                "def reach(address):\n"
-                "    try:\n"
-                "        socket.create_connection(address, 5).close()\n"
-                "        return 'connected'\n"
-                "    except OSError as error:\n"
-                "        return error.strerror or str(error)\n"
-                "with concurrent.futures.ThreadPoolExecutor(20) as pool:\n"
-                "    print(json.dumps(dict(zip(targets, pool.map(reach, targets.values())))))\n",
-            )
-        )
+        reached = plant.reached(station, targets)
         assert reached.pop(f"gateway on {station}") == "connected"
         # Where nothing listens a machine that is reached refuses, as this one does itself.
         assert reached.pop(station) == "Connection refused"
@@ -368,5 +314,7 @@ def test_up_and_down_may_be_repeated(plant: ContainerPlant) -> None:
 
     label = f"com.docker.compose.project={plant.project}"
     assert plant.engine.containers.list(all=True, filters={"label": label}) == []
-    assert len(plant.engine.volumes.list(filters={"label": label})) == len(STATIONS) + 1
+    kept = {volume.name for volume in plant.engine.volumes.list(filters={"label": label})}
+    of_stations = {f"{kind}-{name}" for kind in ("cache", "models") for name in STATIONS}
+    assert kept >= {f"{plant.project}_{name}" for name in (*of_stations, "superlink-state")}
     assert (plant.home / "keys/server/superlink.key").read_bytes() == key

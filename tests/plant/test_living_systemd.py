@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -12,7 +13,11 @@ from requirements import missing
 
 pytestmark = [pytest.mark.plant]
 SERVER = ("superlink", "executor", "gateway")
-UNITS = (*(f"fedpatchcore-{role}" for role in SERVER), "fedpatchcore-station@clips")
+UNITS = (
+    *(f"fedpatchcore-{role}" for role in SERVER),
+    *("fedpatchcore-station@clips", "fedpatchcore-line@clips"),
+)
+README = (ROOT / "deploy" / "README.md").read_text()
 ADMIN = ("--keys", "/srv/plant/keys/server", "--superlink", "127.0.0.1:8000")
 RUNS = "/var/lib/fedpatchcore-executor/runs"
 #: As deploy/README.md has it for a server and a station on one machine.
@@ -39,7 +44,8 @@ for role in executor gateway; do
     install -m 644 keys/server/stations/*.pub /etc/fedpatchcore/$role/stations/
 done
 printf '%s\\n' 'station = "clips"' 'data-root = "/srv/plant/images"' \\
-    'cache-dir = "/var/cache/fedpatchcore/clips"' 'weights = "random"' '[server]' \\
+    'cache-dir = "/var/cache/fedpatchcore/clips"' 'weights = "random"' \\
+    'models-dir = "/var/lib/fedpatchcore-models/clips"' '[server]' \\
     'address = "127.0.0.1:9443"' 'ca = "ca.crt"' 'key = "station.key"' \\
     'certificate = "station.pem"' 'app-key = "app.pub"' > station.toml
 give fedpatchcore-station /etc/fedpatchcore/stations/clips \\
@@ -47,6 +53,24 @@ give fedpatchcore-station /etc/fedpatchcore/stations/clips \\
 systemctl daemon-reload
 systemctl enable --now fedpatchcore-superlink fedpatchcore-executor fedpatchcore-gateway
 systemctl enable --now fedpatchcore-station@clips
+"""
+#: In front of lines of the README, which are typed by somebody who is no root.
+SUDO = """
+set -eu
+sudo() {
+    if [ "$1" = -u ]; then user=$2; shift 2; runuser -u "$user" -- "$@"; else "$@"; fi
+}
+"""
+#: What that reader has in the folder where the lines are typed.
+AT_HAND = """
+cd /srv/plant
+fedpatchcore keys keys --service clips --host clips.plant
+echo 127.0.0.1 clips.plant >> /etc/hosts
+mkdir line
+ln -s /opt/fedpatchcore/checkout/deploy line/deploy
+cp keys/stations/clips/{station.key,ca.crt} keys/services/clips/line.* station.toml line/
+cp $(ls images/pipe_clip/test/good/*.png | head -1) line/4711.png
+cd line
 """
 
 
@@ -57,7 +81,21 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LivingSystemd]
         missing("systemd", reason)
     with living_systemd(tmp_path_factory.mktemp("machine")) as running:
         running.ask("sh", "-c", INSTALL)
+        # Its disk is a part of this machine's memory.
+        line = of_readme("[line]", "toml").replace("keep-gb = 20", "keep-gb = 0.01")
+        section = f"cat >> station.toml <<'end'\n{line}end\n"
+        lines = of_readme("enable --now fedpatchcore-line@clips")
+        told = running.ask("bash", "-c", SUDO + AT_HAND + section + lines)
+        (token,) = re.findall(r"^[\w-]{43}$", told, re.MULTILINE)
+        (running.root / "srv/plant/token").write_text(token)
         yield running
+
+
+def of_readme(words: str, kind: str = "sh") -> str:
+    """The one block of deploy/README.md with these words, of the station clips."""
+    text = README.replace("clip-inspection", "clips")
+    (found,) = [one for one in re.findall(rf"```{kind}\n(.*?)```", text, re.S) if words in one]
+    return found
 
 
 def wait_until(
@@ -97,6 +135,36 @@ def test_a_run_from_end_to_end(machine: LivingSystemd) -> None:
     run = json.loads(machine.ask("sh", "-c", f"cat {RUNS}/*/run.json"))
     assert run["status"] == "completed"
     assert [station["status"] for station in run["stations"]] == ["used"]
+
+
+def test_the_line_judges_by_the_model_that_was_delivered(machine: LivingSystemd) -> None:
+    """It was started before there was one, and came up by itself."""
+    health = ("curl", "--cacert", "/srv/plant/keys/ca.crt", "https://clips.plant:8600/health")
+    wait_until(machine, "the line", lambda: '"ok"' in machine.ask(*health, code=None))
+    token = machine.ask("cat", "/srv/plant/token")
+    lines = of_readme("https://clips.plant:8600/api").replace("TOKEN=...", f"TOKEN={token}")
+    told = machine.ask("bash", "-c", f"{SUDO}cd /srv/plant/line\n{lines}")
+    assert "clips: 0 errors, 0 warnings, 0 notes; ready" in told
+    assert "the service is there" in told
+    assert "Whole: " in told
+    answer, _ = json.JSONDecoder().raw_decode(told, told.index('{"id"'))
+    assert answer["part"] == "4711"
+    run = json.loads(machine.ask("sh", "-c", f"cat {RUNS}/*/run.json"))
+    (delivery,) = [station["delivery"] for station in run["stations"]]
+    assert delivery["state"] == "active"
+    run_id = machine.ask("ls", RUNS)
+    assert answer["model"]["run_id"] == run_id
+    folder = f"/var/lib/fedpatchcore-models/clips/{run_id}"
+    of_file = machine.ask("sha256sum", f"{folder}/model.json").split()[0]
+    assert answer["model"]["sha256"] == of_file
+    as_line = ("runuser", "-u", "fedpatchcore-line", "--")
+    machine.ask(*as_line, "cat", f"{folder}/model.json")
+    for place in (
+        *("/var/cache/fedpatchcore/clips", "/etc/fedpatchcore/stations/clips"),
+        *("/etc/fedpatchcore/gateway", RUNS),
+    ):
+        assert "denied" in machine.ask(*as_line, "ls", place, code=2)
+    assert "denied" in machine.ask(*as_line, "touch", f"{folder}/x", code=1)
 
 
 def test_each_is_a_user_of_its_own_and_locked_in(machine: LivingSystemd) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,28 +22,40 @@ if TYPE_CHECKING:
     from common.line.service.bounds import Bounds
     from common.line.service.server import Address
     from common.line.service.service import Service
+    from common.plant.station.line_section import LineSection
+    from common.plant.station.station_file import StationFile
 
 
 def serve(
-    journal: Annotated[
-        Path, typer.Option("--journal", help="Folder of the journal; made if absent.")
-    ],
     model: Annotated[
         Path | None,
         typer.Argument(
-            metavar="MODEL", help="Model or run folder, or station.toml: its active model."
+            metavar="MODEL",
+            help="Model or run folder, or station.toml: its active model, and what its section "
+            "[line] says in the place of options.",
         ),
+    ] = None,
+    journal: Annotated[
+        Path | None, typer.Option("--journal", help="Folder of the journal; made if absent.")
     ] = None,
     watch: Annotated[
         Path | None, typer.Option("--watch", help="Judge the images of this folder, too.")
     ] = None,
     category: CategoryOption = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8600,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Default: 8600. 0: any free one.")
+    ] = None,
     certificate: Annotated[
         Path | None, typer.Option(help="PEM certificate, for TLS; its names are the service's.")
     ] = None,
     certificate_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    tokens: Annotated[
+        Path | None,
+        typer.Option(help="File of the tokens. Default: tokens.json in the journal's folder."),
+    ] = None,
     new_token: Annotated[
         str | None,
         typer.Option(metavar="ROLE", help="Make a token (line, operator, engineer), print, end."),
@@ -57,7 +70,9 @@ def serve(
         int, typer.Option(min=0, help="Of good parts, keep one image in so many; 0: none.")
     ] = 100,
     keep_days: Annotated[float, typer.Option(help="How long images are kept.")] = 365.0,
-    keep_gb: Annotated[float, typer.Option(help="How many GB of images are kept.")] = 20.0,
+    keep_gb: Annotated[
+        float | None, typer.Option(help="How many GB of images are kept. Default: 20.")
+    ] = None,
     changes: SetOption = None,
 ) -> None:
     """Judge parts that a line posts; every verdict is in the journal before it is answered.
@@ -67,21 +82,40 @@ def serve(
 
     Example: fedpatchcore serve station.toml --journal /var/lib/line/journal
 
+    Example: fedpatchcore serve station.toml
+
     Example: fedpatchcore serve outputs/iid --journal line --watch /camera --category tank_screw
 
-    Example: fedpatchcore serve --new-token line --journal /var/lib/line/journal
+    Example: fedpatchcore serve station.toml --new-token line
     """
     with imported_for_good():
         from common.line.service.access import Tokens
         from common.line.service.bounds import Bounds
         from common.line.service.server import Address, bind, check_address
 
-    tokens = Tokens(journal)
+    file = None if model is None else station_file(model)
+    if new_token is not None and ((model is not None and file is None) or watch is not None):
+        raise InputError(
+            "--new-token makes a token and ends; leave --watch and a MODEL that is no "
+            "station.toml away"
+        )
+    if new_token is not None and tokens is not None:
+        journal = journal or tokens.parent
+    line = _line(
+        file,
+        {
+            "journal": journal,
+            "host": host,
+            "port": port,
+            "certificate": certificate,
+            "certificate_key": certificate_key,
+            "tokens": tokens,
+            "keep_gb": keep_gb,
+        },
+    )
+    known = Tokens(line.journal, line.tokens)
     if new_token is not None:
-        if model is not None or watch is not None:
-            raise InputError("--new-token makes a token and ends; leave MODEL and --watch away")
-        token = tokens.add(new_token)
-        console.print(token, highlight=False, soft_wrap=True)
+        console.print(known.add(new_token), highlight=False, soft_wrap=True)
         return
     if model is None:
         raise InputError("give a MODEL, or a station.toml, or --new-token ROLE")
@@ -95,26 +129,61 @@ def serve(
         pixels=round(largest_picture * 1e6),
         body_seconds=upload_timeout,
     )
-    address = Address(host, port, certificate, certificate_key)
-    check_address(address, tokens)
+    address = Address(line.host, line.port, line.certificate, line.certificate_key)
+    check_address(address, known)
+    _tell_end(line.certificate)
     with at_work():
         opened = bind(address)
         try:
-            service = _service(model, journal, bounds, own, (keep_one_in, keep_days, keep_gb))
+            keep = {"one_in": keep_one_in, "days": keep_days}
+            if line.keep_gb is not None:
+                keep["gigabytes"] = line.keep_gb
+            service = _service(model, file, line.journal, bounds, own, keep)
             try:
-                _serve(service, address, tokens, opened, (watch, category))
+                _serve(service, address, known, opened, (watch, category))
             finally:
                 service.close()
         finally:
             opened.close()
 
 
+def _line(file: StationFile | None, options: dict[str, Any]) -> LineSection:
+    """What the options say, else the section [line] of a station file."""
+    from common.plant.station.line_section import LineSection
+
+    given = {name: value for name, value in options.items() if value is not None}
+    if file is not None and file.line is not None:
+        return replace(file.line, **given)
+    if "journal" not in given:
+        where = "" if file is None else f", or `journal` in a section [line] of {file.path}"
+        raise InputError(f"give the folder of the journal: --journal DIR{where}")
+    return LineSection(**given)
+
+
+def _tell_end(certificate: Path | None) -> None:
+    """Warn of a certificate that ends soon: nobody looks at a service that works."""
+    if certificate is None:
+        return
+    from datetime import UTC, datetime
+
+    from common.plant.keys.certificates import days_left, read_certificate
+    from common.plant.keys.key_list import WARNING_DAYS
+
+    own = read_certificate(certificate)
+    if (days := days_left(own, datetime.now(UTC))) <= WARNING_DAYS:
+        note(
+            f"{certificate}: expires in {days} days, on {own.not_valid_after_utc:%Y-%m-%d}; renew "
+            "it with `fedpatchcore keys DIR --renew --service NAME`, copy it here, restart this"
+        )
+
+
 def _service(
     model: Path,
+    file: StationFile | None,
     journal: Path,
     bounds: Bounds,
     own: dict[str, Any],
-    keep: tuple[int, float, float],
+    keep: dict[str, Any],
 ) -> Service:
     """Load the model, then open the journal."""
     from common.line.journal import Journal, KeepRule
@@ -126,13 +195,13 @@ def _service(
     source: ModelSource = PlainFolder(model)
     station: str | None = None
     changes, signer = own, None
-    if (file := station_file(model)) is not None:
+    if file is not None:
         source, station = ActiveVersion(ModelVersions(file.models_dir)), file.station
         signer = head_signer(file.key)
         told = {"weights": file.weights or None, "device": file.device}
         changes = {**{key: value for key, value in told.items() if value}, **own}
     source.newest()  # no model: said before anything is made
-    book = Journal(journal, signing=signer, keep=KeepRule(*keep))
+    book = Journal(journal, signing=signer, keep=KeepRule(**keep))
     try:
         return Service(source, book, bounds, station=station, changes=changes)
     except BaseException:

@@ -18,9 +18,14 @@ from typing import Any, Final
 from common.errors import InputError, explained
 from common.patchcore.model_folder import sync_folder
 
+HOST: Final = "127.0.0.1"
+PORT: Final = 8600
+"""Where a service listens that was told nothing else."""
 TOKENS: Final = "tokens.json"
 ROLES: Final = ("line", "operator", "engineer")
 """Each may do what those before it may: post and read, review, switch models."""
+OWN_ADDRESSES: Final = ("127.0.0.1", "::1", "localhost")
+"""Where a service listens that only this machine can reach."""
 LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _FORMAT: Final = 1
 _READERS: Final = 0o077
@@ -32,12 +37,14 @@ def may(role: str, needed: str) -> bool:
 
 
 class Tokens:
-    """The tokens of a journal's service: `tokens.json`, which holds their sha256 alone.
+    """The tokens of a journal's service: a file that holds their sha256 alone.
 
     Parameters
     ----------
     folder : Path
         The journal's.
+    file : Path, optional
+        Where they are; by default in that folder, as `tokens.json`.
 
     Notes
     -----
@@ -45,8 +52,8 @@ class Tokens:
     when it changes: a line that is taken out of it shuts its token out at once.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / TOKENS
+    def __init__(self, folder: Path, file: Path | None = None) -> None:
+        self.path = folder / TOKENS if file is None else file
         self._lock = threading.Lock()
         self._stamp: tuple[int, int] | None = None
         self._known: list[dict[str, Any]] = []
@@ -65,9 +72,9 @@ class Tokens:
         known = self._read()
         made_at = datetime.now(UTC).isoformat(timespec="seconds")
         own = {"role": role, "sha256": _digest(token).hex(), "made_at": made_at}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         building = self.path.with_name(f".{TOKENS}.{os.getpid()}.partial")
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             number = os.open(building, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(number, "w") as file:
                 os.fchmod(number, 0o600)
@@ -76,8 +83,10 @@ class Tokens:
                 os.fsync(number)
             building.replace(self.path)
             sync_folder(self.path.parent)
+        except OSError as error:
+            raise InputError(f"{explained(error)}; no token was made") from error
         finally:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 building.unlink()
         return token
 
@@ -86,6 +95,17 @@ class Tokens:
         with self._lock:
             self._refresh()
             return bool(self._known)
+
+    def roles(self) -> dict[str, int]:
+        """How many tokens there are of each role.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be used.
+        """
+        found = [str(one["role"]) for one in self._read()]
+        return {role: found.count(role) for role in ROLES if role in found}
 
     def role(self, token: str) -> str | None:
         """The role of a token; None if nobody has it. Compares all, each in constant time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -28,6 +29,7 @@ from common.line.service.service import Service
 Done = TypeVar("Done")
 _FIELDS: Final = 4
 _FIELD_BYTES: Final = 4096
+_ONLY_READ: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 _READERS: Final = 4
 """Threads that look into the journal."""
 _UPLOAD: Final = {
@@ -197,7 +199,16 @@ def make_app(service: Service) -> FastAPI:
     async def activate(name: str, body: SwitchBody) -> JSONResponse:
         """Let another version judge; the service takes it over within seconds."""
         versions = _versions(service)
-        version = await ask(lambda: versions.activate(name, by=body.by, why=body.why))
+        try:
+            version = await ask(lambda: versions.activate(name, by=body.by, why=body.why))
+        except OSError as error:
+            if error.errno not in _ONLY_READ:
+                raise
+            raise HTTPException(
+                409,
+                "this service may only read its station's models; switch at the station: "
+                f"fedpatchcore models STATION.toml --activate {name}",
+            ) from error
         return JSONResponse(version.to_json())
 
     # Under both names: probes ask at the root, programs below the interface's version.

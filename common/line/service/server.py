@@ -7,8 +7,10 @@ import contextlib
 import signal
 import socket
 import ssl
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -18,7 +20,7 @@ from cryptography import x509
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from common.errors import InputError, explained
-from common.line.service.access import LOOPBACK, Door, Tokens
+from common.line.service.access import HOST, LOOPBACK, OWN_ADDRESSES, PORT, Door, Tokens
 from common.line.service.app import make_app
 from common.line.service.bounds import Bounds
 from common.line.service.gate import Gate
@@ -44,8 +46,8 @@ class Address:
         PEM; both or none.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 8600
+    host: str = HOST
+    port: int = PORT
     certificate: Path | None = None
     key: Path | None = None
 
@@ -60,7 +62,7 @@ class Address:
         Raises
         ------
         InputError
-            If the certificate cannot be read.
+            If the certificate cannot be read, or has expired.
         """
         if self.certificate is None:
             return list(LOOPBACK)
@@ -74,6 +76,11 @@ class Address:
                 f"{self.certificate}: is no certificate with host names ({error}); make one with "
                 "`fedpatchcore keys DIR --service NAME --host HOST`"
             ) from error
+        if own.not_valid_after_utc <= datetime.now(UTC):
+            raise InputError(
+                f"{self.certificate}: expired on {own.not_valid_after_utc:%Y-%m-%d}, no line posts "
+                "to it; renew it with `fedpatchcore keys DIR --renew --service NAME`"
+            )
         addresses = told.get_values_for_type(x509.IPAddress)
         return [
             *told.get_values_for_type(x509.DNSName),
@@ -88,11 +95,11 @@ def check_address(address: Address, tokens: Tokens) -> None:
     ------
     InputError
         Without TLS or tokens on another address than this machine's own; if certificate and key
-        cannot be used.
+        cannot be used, or others can read the key.
     """
     if (address.certificate is None) != (address.key is None):
         raise InputError("--certificate and --certificate-key: give both or none")
-    if not address.secure and address.host not in ("127.0.0.1", "::1", "localhost"):
+    if not address.secure and address.host not in OWN_ADDRESSES:
         raise InputError(
             f"--host {address.host}: others can reach this address; that takes TLS, --certificate "
             "and --certificate-key, and tokens (--new-token ROLE)"
@@ -101,7 +108,8 @@ def check_address(address: Address, tokens: Tokens) -> None:
         if not tokens.any():
             raise InputError(
                 f"{tokens.path}: holds no token, and with TLS nobody is let in without one; make "
-                "one with `fedpatchcore serve --new-token line --journal DIR`"
+                "one with `fedpatchcore serve --new-token line` and the same --journal or "
+                "station.toml"
             )
         try:
             ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
@@ -112,6 +120,11 @@ def check_address(address: Address, tokens: Tokens) -> None:
                 f"{address.certificate}, {address.key}: cannot be used for TLS ({error})"
             ) from error
         address.names()
+        if address.key is not None and (mode := stat.S_IMODE(address.key.stat().st_mode)) & 0o077:
+            raise InputError(
+                f"{address.key}: others than its owner can read it (mode {mode:o}); mend with "
+                f"`chmod 600 {address.key}`"
+            )
 
 
 def bind(address: Address) -> socket.socket:

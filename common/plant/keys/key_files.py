@@ -125,6 +125,14 @@ class KeyFolder:
         """What the service at the line of one station gets, where others are to reach it."""
         return self.root / "services" / name
 
+    def service_files(self, name: str) -> tuple[Path, Path]:
+        """Certificate and key of that service."""
+        return self.service(name) / "line.crt", self.service(name) / "line.key"
+
+    def service_names(self) -> list[str]:
+        """Stations whose service has a certificate here, in alphabetical order."""
+        return sorted(path.parent.name for path in self.root.glob("services/*/line.crt"))
+
     def station_names(self) -> list[str]:
         """Stations that have a key here or at the server's, in alphabetical order."""
         registered = {path.name.removesuffix(".pub") for path in self.members.glob("*.pub")}

@@ -6,7 +6,7 @@ import datetime as dt
 import math
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,7 @@ from common.plant.keys.revocation import read_revocation_lists, revoked_serials
 from common.plant.keys.station_keys import fingerprint, read_public_key, read_station_key
 
 WARNING_DAYS: Final = 60
+_NO_STATION: Final = "no station connects"
 _NEW_AUTHORITY: Final = (
     "for a new one move ca.key and ca.crt away, run `fedpatchcore keys` with --renew and give "
     "every station the new ca.crt"
@@ -68,9 +69,9 @@ def list_keys(root: Path, now: dt.datetime | None = None) -> list[KeyEntry]:
     Returns
     -------
     list of KeyEntry
-        The authority, the server's files, the gateway's, then the stations by name. What has been
-        handed over and is not here any more is left out, except for stations: the server's list of
-        them says who belongs to the plant.
+        The authority, the server's files, the gateway's, then the stations by name and their
+        services at the line. What has been handed over and is not here any more is left out,
+        except for stations: the server's list of them says who belongs to the plant.
 
     Raises
     ------
@@ -106,10 +107,11 @@ def _entries(folder: KeyFolder, now: dt.datetime) -> Iterator[KeyEntry]:
     if folder.revoked.exists():
         yield _revocation(folder, now)
     for path, server, host in zip(
-        folder.server_certificates, ("SuperLink", "gateway"), ("server", "gateway"), strict=True
+        folder.server_certificates, ("SuperLink's", "gateway's"), ("server", "gateway"), strict=True
     ):
         if path.exists():
-            yield _certificate(folder, path, server, authority, now)
+            renew = f"renew with `fedpatchcore keys {folder.root} --renew`"
+            yield _certificate(folder, path, server, authority, now, renew)
         yield from _private(
             folder, path.with_suffix(".key"), f"for the {host}'s host and nobody else"
         )
@@ -122,21 +124,43 @@ def _entries(folder: KeyFolder, now: dt.datetime) -> Iterator[KeyEntry]:
             )
     for station in folder.station_names():
         yield _station(folder, station, now)
+    for station in folder.service_names():
+        yield from _service(folder, station, authority, now)
+
+
+def _service(
+    folder: KeyFolder, station: str, authority: x509.Certificate, now: dt.datetime
+) -> Iterator[KeyEntry]:
+    """What a station's service at the line has; its private key may have been handed over."""
+    path, key = folder.service_files(station)
+    renew = f"renew with `fedpatchcore keys {folder.root} --renew --service {station}`"
+    whose = f"{station}'s service at the line:"
+    entry = _certificate(folder, path, whose, authority, now, renew, "no line posts to it")
+    if station not in folder.station_names():
+        told = f"{station} is no station of this plant any more; remove {path.parent}"
+        entry = replace(entry, problems=(*entry.problems, told))
+    yield entry
+    yield from _private(folder, key, "for this station's service and nobody else")
 
 
 def _certificate(
-    folder: KeyFolder, path: Path, server: str, authority: x509.Certificate, now: dt.datetime
+    folder: KeyFolder,
+    path: Path,
+    server: str,
+    authority: x509.Certificate,
+    now: dt.datetime,
+    renew: str,
+    expired: str = _NO_STATION,
 ) -> KeyEntry:
     certificate, key = read_certificate(path), path.with_suffix(".key")
-    renew = f"renew with `fedpatchcore keys {folder.root} --renew`"
-    problems = _ending(certificate, now, renew)
+    problems = _ending(certificate, now, renew, expired)
     if key.exists() and not same_key(certificate, read_private_key(key)):
         problems.append(f"was not made for {key.name} beside it; {renew}")
     if not signed_by(certificate, authority):
         problems.append(f"was not signed by ca.crt; {renew}")
     return KeyEntry(
         path.relative_to(folder.root),
-        f"{server}'s certificate for {', '.join(names_of(certificate))}",
+        f"{server} certificate for {', '.join(names_of(certificate))}",
         certificate.not_valid_after_utc,
         tuple(problems),
     )
@@ -237,11 +261,13 @@ def _open_to_others(path: Path) -> list[str]:
     return [f"others than its owner can read it (mode {mode:o}); mend with `chmod 600 {path}`"]
 
 
-def _ending(certificate: x509.Certificate, now: dt.datetime, advice: str) -> list[str]:
+def _ending(
+    certificate: x509.Certificate, now: dt.datetime, advice: str, expired: str = _NO_STATION
+) -> list[str]:
     """Say that a certificate has expired or will within `WARNING_DAYS`."""
     until, days = certificate.not_valid_after_utc, days_left(certificate, now)
     if days <= 0:
-        return [f"expired on {until:%Y-%m-%d}: no station connects; {advice}"]
+        return [f"expired on {until:%Y-%m-%d}: {expired}; {advice}"]
     if days <= WARNING_DAYS:
         return [f"expires in {days} days, on {until:%Y-%m-%d}; {advice}"]
     return []

@@ -31,8 +31,8 @@ from common.plant.keys.server_keys import (
     copied,
     plan_authority,
     plan_server,
-    plan_service,
 )
+from common.plant.keys.service_keys import plan_services
 from common.plant.keys.station_credentials import (
     plan_certificate,
     plan_revocation,
@@ -96,10 +96,8 @@ def _has_keys(root: Path) -> bool:
 
 
 def _refuse_names(wanted: Wanted) -> None:
-    if (wanted.hosts is not None and wanted.service is None) or (
-        wanted.service is not None and wanted.renew
-    ):
-        raise InputError("--host is for --service NAME, and --renew for all others; see --help")
+    if wanted.hosts is not None and wanted.service is None:
+        raise InputError("--host is for --service NAME; see --help")
     for name in (*(wanted.stations or ()), *([wanted.service] if wanted.service else ())):
         if not re.fullmatch(STATION_PATTERN, name):
             raise InputError(
@@ -139,8 +137,7 @@ def _plan(folder: KeyFolder, wanted: Wanted, now: dt.datetime) -> list[NewFile]:
         (folder.gateway, "gateway", wanted.gateway),
     ):
         servers += plan_server(folder, home, server, names, wanted, plant, now)
-    service = plan_service(folder, wanted, plant, now)
-    servers += service
+    servers += plan_services(folder, wanted, stations, plant, now)
     if wanted.days is not None and not servers and not certified:
         raise InputError(
             f"{folder.root}: --days is for new certificates and none is to be made; "
@@ -158,8 +155,8 @@ def _plan(folder: KeyFolder, wanted: Wanted, now: dt.datetime) -> list[NewFile]:
     ca = certificate_pem(plant.certificate)
     for home in filter(gets, (folder.server, folder.gateway)):
         files += copied(home / "ca.crt", ca)
-    if wanted.service is not None:
-        files += copied(folder.service(wanted.service) / "ca.crt", ca)
+    for name in {*folder.service_names(), *([wanted.service] if wanted.service else ())}:
+        files += copied(folder.service(name) / "ca.crt", ca)
     for home in filter(gets, map(folder.station, stations)):
         files += [*copied(home / "ca.crt", ca), *copied(home / "app.pub", app_public)]
     if gets(folder.gateway):

@@ -16,6 +16,7 @@ from common.plant.keys.station_credentials import plan_revocation
 
 _OWN: Final = ("station.pem", "station.key", "station.pub", "app.pub", "ca.crt")
 """What `fedpatchcore keys` makes for a station: all that goes when it is revoked."""
+_OF_ITS_SERVICE: Final = ("line.crt", "line.key", "ca.crt")
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,14 @@ class Revoked:
         How many of its certificates are on the list now.
     removed : list of Path
         Its files in the key folder that are no longer there.
+    service_until : datetime or None
+        When the certificate of its service at the line ends, if it had one: lines look at no
+        revocation list.
     """
 
     certificates: int
     removed: list[Path]
+    service_until: dt.datetime | None = None
 
 
 def revoke_station(root: Path, name: str, now: dt.datetime | None = None) -> Revoked:
@@ -90,17 +95,21 @@ def revoke_station(root: Path, name: str, now: dt.datetime | None = None) -> Rev
         if registered.pop(name, None) is not None:
             files.append(NewFile(folder.registered_images, images_toml(registered), replace=True))
         write_files(root, files)
-        home = folder.station(name)
-        gone = [folder.let_in(name), folder.member(name), *(home / one for one in _OWN), record]
+        home, service = folder.station(name), folder.service(name)
+        line, _ = folder.service_files(name)
+        until = read_certificate(line).not_valid_after_utc if line.exists() else None
+        own = [*(home / one for one in _OWN), *(service / one for one in _OF_ITS_SERVICE)]
+        gone = [folder.let_in(name), folder.member(name), *own, record]
         removed = [path for path in gone if path.exists()]
         try:
             for path in removed:
                 path.unlink()
-            if home.is_dir() and not any(home.iterdir()):
-                home.rmdir()
+            for place in (home, service):
+                if place.is_dir() and not any(place.iterdir()):
+                    place.rmdir()
         except OSError as error:
             raise RunError(
                 f"{error.filename}: cannot be removed ({error.strerror}); {name} is revoked, mend "
                 "that and run the command again"
             ) from error
-    return Revoked(len(serials), removed)
+    return Revoked(len(serials), removed, until)

@@ -34,9 +34,6 @@ LOCAL_NAMES: Final = ("localhost", "127.0.0.1")
 """On every certificate: the executor beside the SuperLink dials it so, and a station's SuperNode
 reaches the gateway through a relay on its own machine."""
 
-LINE: Final = "line"
-"""How the two files of a service at the line are called."""
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -53,14 +50,15 @@ class Wanted:
         Validity of new certificates, default `CERTIFICATE_DAYS`.
     renew : bool
         Make new certificates: for both servers, from the keys that they have, and for every
-        station. If `gateway` or `superlink` is given, for the servers alone; if `stations` is,
-        for these stations alone.
+        station and service. If `gateway` or `superlink` is given, for the servers alone; if
+        `stations` is, for these stations alone; if `service` is, for that service alone.
     images : int or None
         How many training images each of `stations` may count for in a run; registers it.
     service : str or None
         A station whose service at the line is to have a certificate.
     hosts : sequence of str or None
         DNS names and IP addresses under which that service is reached, besides `LOCAL_NAMES`.
+        Default for a new one: the station's name.
     """
 
     stations: Sequence[str] | None = None
@@ -76,13 +74,21 @@ class Wanted:
     def renew_servers(self) -> bool:
         """Whether both servers are to have new certificates."""
         named = self.gateway is not None or self.superlink is not None
-        return self.renew and (named or self.stations is None)
+        return self.renew and (named or (self.stations is None and self.service is None))
 
     def renew_station(self, name: str) -> bool:
         """Whether a station is to have a new certificate."""
         if self.stations is not None:
             return self.renew and name in self.stations
-        return self.renew and self.gateway is None and self.superlink is None
+        others = (self.gateway, self.superlink, self.service)
+        return self.renew and all(one is None for one in others)
+
+    def renew_service(self, name: str) -> bool:
+        """Whether a station's service at the line is to have a new certificate."""
+        if self.service is not None:
+            return self.renew and name == self.service
+        others = (self.gateway, self.superlink, self.stations)
+        return self.renew and all(one is None for one in others)
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,7 @@ def plan_server(
     path, key_path = home / f"{server}.crt", home / f"{server}.key"
     old = read_certificate(path) if path.exists() else None
     key = read_private_key(key_path) if key_path.exists() else None
-    asked = None if names is None else _with_local(names)
+    asked = None if names is None else with_local(names)
     if old is not None and not wanted.renew_servers:
         _refuse_contradiction(folder, server, path, old, key, asked, authority)
         return []
@@ -155,50 +161,21 @@ def plan_server(
             f"{key_path}: is not here, so {path.name} cannot be renewed; bring it back, or remove "
             f"{path} too for a new pair"
         )
-    if authority.key is None:
-        raise InputError(
-            f"{folder.authority_key}: is not here, so {path.name} cannot be signed; bring it back "
-            "for as long as this command runs"
-        )
-    if authority.certificate.not_valid_after_utc <= now:
-        raise InputError(
-            f"{folder.authority}: expired on {authority.certificate.not_valid_after_utc:%Y-%m-%d};"
-            f" move it and {folder.authority_key.name} away and run with --renew: that makes a new"
-            " authority, whose ca.crt all stations must get (their keys stay)"
-        )
+    signer = require_signer(folder, path, authority, now)
     files = []
     if key is None:
         key = new_private_key()
         files.append(NewFile(key_path, private_pem(key), PRIVATE))
     certificate = make_server_certificate(
-        asked or (names_of(old) if old else _with_local([server])),
-        key,
+        asked or (names_of(old) if old else with_local([server])),
+        key.public_key(),
         authority.certificate,
-        authority.key,
+        signer,
         now,
         wanted.days or CERTIFICATE_DAYS,
     )
     files.append(NewFile(path, certificate_pem(certificate), replace=old is not None))
     return files
-
-
-def plan_service(
-    folder: KeyFolder, wanted: Wanted, authority: Authority, now: dt.datetime
-) -> list[NewFile]:
-    """Key and certificate of a station's service at the line, if one is wanted and missing."""
-    if wanted.service is None:
-        return []
-    home, names = folder.service(wanted.service), wanted.hosts or [wanted.service]
-    path = home / f"{LINE}.crt"
-    if path.exists():
-        there = names_of(read_certificate(path))
-        if set(there) == set(_with_local(names)):
-            return []
-        raise InputError(
-            f"{path}: is made for {', '.join(there)}; remove it for a new one, from the same key"
-        )
-    only = Wanted(days=wanted.days)
-    return plan_server(folder, home, LINE, names, only, authority, now)
 
 
 def _refuse_contradiction(
@@ -228,7 +205,32 @@ def _refuse_contradiction(
         )
 
 
-def _with_local(names: Sequence[str]) -> tuple[str, ...]:
+def require_signer(
+    folder: KeyFolder, path: Path, authority: Authority, now: dt.datetime
+) -> ec.EllipticCurvePrivateKey:
+    """Key of the plant's authority, to sign a file with.
+
+    Raises
+    ------
+    InputError
+        If it is not here, or the authority has expired.
+    """
+    if authority.key is None:
+        raise InputError(
+            f"{folder.authority_key}: is not here, so {path.name} cannot be signed; bring it back "
+            "for as long as this command runs"
+        )
+    if authority.certificate.not_valid_after_utc <= now:
+        raise InputError(
+            f"{folder.authority}: expired on {authority.certificate.not_valid_after_utc:%Y-%m-%d};"
+            f" move it and {folder.authority_key.name} away and run with --renew: that makes a new"
+            " authority, whose ca.crt all stations must get (their keys stay)"
+        )
+    return authority.key
+
+
+def with_local(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of a certificate: those given, and by which its own machine reaches it."""
     return tuple(dict.fromkeys(normalized_name(name) for name in (*names, *LOCAL_NAMES)))
 
 

@@ -125,7 +125,7 @@ def make_station_certificate(
 
 def make_server_certificate(
     names: Sequence[str],
-    key: ec.EllipticCurvePrivateKey,
+    key: ec.EllipticCurvePublicKey | ec.EllipticCurvePrivateKey,
     authority: x509.Certificate,
     authority_key: ec.EllipticCurvePrivateKey,
     now: dt.datetime,
@@ -137,7 +137,7 @@ def make_server_certificate(
     ----------
     names : sequence of str
         DNS names and IP addresses by which the server is reached, the first one its own name.
-    key : private key
+    key : public or private key
         The server's.
     authority, authority_key
         Who signs.
@@ -155,9 +155,10 @@ def make_server_certificate(
         If a name is neither a DNS name nor an IP address.
     """
     until = min(now + dt.timedelta(days=days), authority.not_valid_after_utc)
+    public = key.public_key() if isinstance(key, ec.EllipticCurvePrivateKey) else key
     alternatives = x509.SubjectAlternativeName([_general_name(name) for name in names])
     return (
-        _builder(_name(names[0]), authority.subject, key.public_key(), now, until)
+        _builder(_name(names[0]), authority.subject, public, now, until)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

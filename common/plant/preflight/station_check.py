@@ -7,6 +7,7 @@ from pathlib import Path
 
 from common.check import CheckOptions
 from common.config import NAMED_WEIGHTS, Settings
+from common.errors import InputError
 from common.plant.preflight.connection import SECONDS
 from common.plant.preflight.credentials import (
     check_app_key,
@@ -16,6 +17,7 @@ from common.plant.preflight.credentials import (
 )
 from common.plant.preflight.data import check_data, check_weights, weigh
 from common.plant.preflight.findings import Preflight
+from common.plant.preflight.line import check_line
 from common.plant.preflight.machine import check_cache, check_disk, check_memory
 from common.plant.preflight.server import check_gateway
 from common.plant.station.station_file import StationFile, read_station_file
@@ -26,8 +28,9 @@ def check_station(
     settings: Settings | None = None,
     options: CheckOptions | None = None,
     seconds: float = SECONDS,
+    line_only: bool = False,
 ) -> Preflight:
-    """Look a station over: images, weights, disk, memory, key and the way to the server.
+    """Look a station over: images, weights, disk, memory, key, the way to the server, the line.
 
     Parameters
     ----------
@@ -40,6 +43,9 @@ def check_station(
         The false-alarm rate that the held-out images are to promise.
     seconds : float
         Longest wait of any one step on the network.
+    line_only : bool
+        Look at the service at the line alone, as the user that it runs as: what the station has,
+        that user may not even read.
 
     Returns
     -------
@@ -50,7 +56,7 @@ def check_station(
     Raises
     ------
     InputError
-        If the station file itself cannot be used.
+        If the station file itself cannot be used, or the line is asked for and it has no [line].
 
     Notes
     -----
@@ -61,8 +67,18 @@ def check_station(
     """
     file = read_station_file(path)
     report = Preflight(file.path, file.station)
-    _check_work(file, settings or Settings(), options or CheckOptions(), report)
     now = dt.datetime.now(dt.UTC)
+    if file.line is None and line_only:
+        raise InputError(
+            f"{file.path}: has no section [line]; expected one with `journal`, at least, as "
+            "`fedpatchcore serve STATION.toml` reads it"
+        )
+    if file.line is not None:
+        check_line(file, report, now, seconds)
+    if line_only:
+        check_key(file, report)
+        return report
+    _check_work(file, settings or Settings(), options or CheckOptions(), report)
     check_key(file, report)
     check_certificate(file, report, now)
     check_app_key(file, report)

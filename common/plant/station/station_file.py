@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import tomllib
@@ -14,6 +13,8 @@ from common.config import NAMED_WEIGHTS, Settings, Value
 from common.errors import InputError
 from common.paths import DEFAULT_CACHE_GB, DEFAULT_KEPT_MODELS
 from common.plant.app.trust import ANY, HASH, INSTALLED
+from common.plant.station.line_section import LineSection, read_line_section
+from common.plant.station.toml_values import path_value, refuse_unknown, text_value, wrong
 from common.protocol.messages import STATION_PATTERN
 
 _TOP_KEYS: Final = (
@@ -29,6 +30,7 @@ _TOP_KEYS: Final = (
     "activate",
     "trusted-app",
     "server",
+    "line",
 )
 _MOST_KEPT: Final = 1000
 _SERVER_KEYS: Final = ("address", "ca", "key", "certificate", "app-key")
@@ -81,6 +83,8 @@ class StationFile:
     activate : "auto" or "manual"
         Whether a delivered model that passes the station's acceptance test judges at once, or
         waits for `fedpatchcore models STATION.toml --activate RUN_ID`.
+    line : LineSection or None
+        How its service at the line runs; None where the file has no section `[line]`.
     """
 
     path: Path
@@ -100,6 +104,7 @@ class StationFile:
     models_dir: Path = Path()
     keep_models: int = DEFAULT_KEPT_MODELS
     activate: Literal["auto", "manual"] = "auto"
+    line: LineSection | None = None
 
     def node_config(self) -> str:
         """Text for `flower-supernode --node-config`.
@@ -193,40 +198,43 @@ def read_station_file(path: Path) -> StationFile:
 
     `weights`, `cache-limit-gb` (20), `device`, `batch-size`, `models-dir` (`models` in cache-dir),
     `keep-models` (5), `activate` (`"auto"`) and `trusted-app` (`"installed"`) may be added at the
-    top.
+    top; `LineSection` tells the section `[line]`.
     """
     path = path.expanduser().absolute()
     if path.is_dir():
         path = path / "station.toml"
     table = _load(path)
-    _refuse_unknown(path, table, _TOP_KEYS, "")
+    refuse_unknown(path, table, _TOP_KEYS, "")
     server = table.get("server")
     if not isinstance(server, dict):
         wanted = "a section [server] with address, ca, key, certificate and app-key"
-        raise _wrong(path, "server", server, wanted)
-    _refuse_unknown(path, server, _SERVER_KEYS, "server.")
+        raise wrong(path, "server", server, wanted)
+    refuse_unknown(path, server, _SERVER_KEYS, "server.")
     settings = _settings(path, table)
-    cache_dir = _path(path, table, "cache-dir", "a folder for the station's patch features")
+    cache_dir = path_value(path, table, "cache-dir", "a folder for the station's patch features")
     return StationFile(
         path=path,
         station=_station(path, table),
-        data_root=_path(path, table, "data-root", "the folder of the station's images"),
+        data_root=path_value(path, table, "data-root", "the folder of the station's images"),
         cache_dir=cache_dir,
         weights=_weights(path, table),
         cache_limit_gb=_cache_limit(path, table),
         device=settings.device if "device" in table else None,
         batch_size=settings.batch_size if "batch-size" in table else None,
         address=_address(path, server),
-        ca=_path(path, server, "ca", "the file ca.crt of the plant", "server."),
-        key=_path(path, server, "key", "the file station.key of this station", "server."),
-        certificate=_path(
+        ca=path_value(path, server, "ca", "the file ca.crt of the plant", "server."),
+        key=path_value(path, server, "key", "the file station.key of this station", "server."),
+        certificate=path_value(
             path, server, "certificate", f"the file station.pem of this station{_NEWER}", "server."
         ),
-        app_key=_path(path, server, "app-key", f"the file app.pub of the plant{_NEWER}", "server."),
+        app_key=path_value(
+            path, server, "app-key", f"the file app.pub of the plant{_NEWER}", "server."
+        ),
         trusted_app=_trusted_app(path, table),
         models_dir=_models_dir(path, table, cache_dir),
         keep_models=_keep_models(path, table),
         activate=_activate(path, table),
+        line=read_line_section(path, table),
     )
 
 
@@ -243,21 +251,13 @@ def _load(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: is no TOML file ({error})") from error
 
 
-def _refuse_unknown(path: Path, table: dict[str, Any], known: tuple[str, ...], prefix: str) -> None:
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            raise InputError(f"{path}: unknown key {prefix + key!r}; {hint}")
-
-
 def _station(path: Path, table: dict[str, Any]) -> str:
-    name = _text(path, table, "station", "the station's name")
+    name = text_value(path, table, "station", "the station's name")
     if not re.fullmatch(STATION_PATTERN, name):
         expected = (
             "up to 64 letters, digits, dots, hyphens and underscores, first a letter or digit"
         )
-        raise _wrong(path, "station", name, expected)
+        raise wrong(path, "station", name, expected)
     return name
 
 
@@ -265,7 +265,7 @@ def _settings(path: Path, table: dict[str, Any]) -> Settings:
     """Let the run's own rules judge what a station may say in its place."""
     for key, kind, wanted in (("device", str, "text"), ("batch-size", int, "a whole number")):
         if key in table and (not isinstance(table[key], kind) or isinstance(table[key], bool)):
-            raise _wrong(path, key, table[key], wanted)
+            raise wrong(path, key, table[key], wanted)
     own: dict[str, Value] = {key: table[key] for key in ("device", "batch-size") if key in table}
     try:
         return Settings.from_run_config(own)
@@ -278,34 +278,34 @@ def _weights(path: Path, table: dict[str, Any]) -> str:
         return ""
     if table["weights"] in NAMED_WEIGHTS:
         return str(table["weights"])
-    return str(_path(path, table, "weights", "auto, imagenet, random or the path of a file"))
+    return str(path_value(path, table, "weights", "auto, imagenet, random or the path of a file"))
 
 
 def _cache_limit(path: Path, table: dict[str, Any]) -> float:
     value = table.get("cache-limit-gb", DEFAULT_CACHE_GB)
     known = isinstance(value, int | float) and not isinstance(value, bool)
     if not known or not math.isfinite(value) or not 0 <= value < 1e6:
-        raise _wrong(path, "cache-limit-gb", value, "a number of GiB, as 20")
+        raise wrong(path, "cache-limit-gb", value, "a number of GiB, as 20")
     return float(value)
 
 
 def _models_dir(path: Path, table: dict[str, Any], cache_dir: Path) -> Path:
     if "models-dir" not in table:
         return cache_dir / "models"
-    return _path(path, table, "models-dir", "a folder for the station's model versions")
+    return path_value(path, table, "models-dir", "a folder for the station's model versions")
 
 
 def _keep_models(path: Path, table: dict[str, Any]) -> int:
     value = table.get("keep-models", DEFAULT_KEPT_MODELS)
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST_KEPT:
-        raise _wrong(path, "keep-models", value, f"a whole number from 1 to {_MOST_KEPT}, as 5")
+        raise wrong(path, "keep-models", value, f"a whole number from 1 to {_MOST_KEPT}, as 5")
     return value
 
 
 def _activate(path: Path, table: dict[str, Any]) -> Literal["auto", "manual"]:
     value = table.get("activate", "auto")
     if value not in ("auto", "manual"):
-        raise _wrong(path, "activate", value, '"auto" or "manual"')
+        raise wrong(path, "activate", value, '"auto" or "manual"')
     return "auto" if value == "auto" else "manual"
 
 
@@ -315,7 +315,7 @@ def _trusted_app(path: Path, table: dict[str, Any]) -> str | tuple[str, ...]:
         return str(value)
     hashes = value if isinstance(value, list) else []
     if not hashes or not all(isinstance(one, str) and HASH.fullmatch(one) for one in hashes):
-        raise _wrong(
+        raise wrong(
             path,
             "trusted-app",
             value,
@@ -326,37 +326,11 @@ def _trusted_app(path: Path, table: dict[str, Any]) -> str | tuple[str, ...]:
 
 
 def _address(path: Path, server: dict[str, Any]) -> tuple[str, int]:
-    text = _text(path, server, "address", "HOST:PORT of the gateway", "server.")
+    text = text_value(path, server, "address", "HOST:PORT of the gateway", "server.")
     host, colon, port = text.rpartition(":")
     number = int(port) if re.fullmatch("[0-9]{1,5}", port) else 0
     if not colon or not _HOST.fullmatch(host) or not 1 <= number <= 65535:
-        raise _wrong(
+        raise wrong(
             path, "server.address", text, 'HOST:PORT of the gateway, as "gateway:9443", no scheme'
         )
     return host.strip("[]"), number
-
-
-def _path(path: Path, table: dict[str, Any], key: str, meaning: str, prefix: str = "") -> Path:
-    text = _text(path, table, key, meaning, prefix)
-    # Flower's reader knows no escape for a quote, and a line break would end the value.
-    if "'" in text or not text.isprintable():
-        raise _wrong(path, prefix + key, text, "a path without quotes and line breaks")
-    try:
-        found = path.parent / Path(text).expanduser()
-    except RuntimeError as error:  # ~somebody, whom this machine does not know
-        raise _wrong(path, prefix + key, text, f"a path ({error})") from error
-    if "'" in str(found) or not str(found).isprintable():
-        raise _wrong(path, prefix + key, str(found), "a path without quotes and line breaks")
-    return found
-
-
-def _text(path: Path, table: dict[str, Any], key: str, meaning: str, prefix: str = "") -> str:
-    value = table.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise _wrong(path, prefix + key, value, meaning)
-    return value
-
-
-def _wrong(path: Path, key: str, found: object, expected: str) -> InputError:
-    said = "is missing" if found is None else f"is {found!r}"
-    return InputError(f"{path}: {key} {said}; expected {expected}")

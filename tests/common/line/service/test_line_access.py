@@ -281,6 +281,7 @@ def certified(folder: Path, *names: str) -> tuple[Path, Path]:
     (folder / "ca.crt").write_bytes(certificate_pem(authority))
     (folder / "line.crt").write_bytes(certificate_pem(made))
     (folder / "line.key").write_bytes(private_pem(own))
+    (folder / "line.key").chmod(0o600)
     return folder / "line.crt", folder / "line.key"
 
 
