@@ -122,19 +122,19 @@ def _service(
     from common.line.service.resident import ActiveVersion, ModelSource, PlainFolder
     from common.line.service.service import Service
     from common.plant.keys.journal_keys import head_signer
+    from common.plant.station.own_images import how_to_compute, station_rules
 
     source: ModelSource = PlainFolder(model)
     station: str | None = None
-    changes, signer = own, None
+    changes, signer, rules = own, None, None
     if (file := station_file(model)) is not None:
         source, station = ActiveVersion(ModelVersions(file.models_dir)), file.station
         signer = head_signer(file.key)
-        told = {"weights": file.weights or None, "device": file.device}
-        changes = {**{key: value for key, value in told.items() if value}, **own}
+        changes, rules = how_to_compute(file, own), station_rules(file, own)
     source.newest()  # no model: said before anything is made
     book = Journal(journal, signing=signer, keep=KeepRule(*keep))
     try:
-        return Service(source, book, bounds, station=station, changes=changes)
+        return Service(source, book, bounds, station=station, changes=changes, rules=rules)
     except BaseException:
         book.close()
         raise

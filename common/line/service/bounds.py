@@ -42,8 +42,6 @@ class Bounds:
         Open connections; more are answered 503.
     listeners : int
         Open event streams among them.
-    backlog : int
-        Events that wait for one listener; a slower one is cut off.
     """
 
     places: int = 16
@@ -53,7 +51,6 @@ class Bounds:
     json_bytes: int = 65_536
     connections: int = 128
     listeners: int = 16
-    backlog: int = 64
 
     def __post_init__(self) -> None:
         if self.places < 1 or self.upload_bytes < 1 or self.pixels < 1 or self.connections < 1:

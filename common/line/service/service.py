@@ -15,14 +15,15 @@ import common
 from common.errors import reason
 from common.inspection.regions import find_regions
 from common.line.journal import Entry, Journal, Review, Verdict
+from common.line.models.admission import StationRules
 from common.line.models.versions import ModelVersions
 from common.line.service.bounds import Bounds, NotNow
-from common.line.service.entries import entry_json
 from common.line.service.events import Events
 from common.line.service.intake import Intake, Picture
 from common.line.service.judge import RETRY, Judge, Judged
 from common.line.service.metrics import Metrics
 from common.line.service.resident import Found, ModelSource, Resident, load_resident
+from common.line.service.tickets import Tickets
 
 INCOMING: Final = "incoming"
 _POLL: Final = 0.25
@@ -42,6 +43,8 @@ class Service:
         Whose own thresholds judge.
     changes : mapping, optional
         For `PatchCore.load`: where this machine has the weights, its device.
+    rules : StationRules, optional
+        How the station lets a version judge that is made here; without them none can be.
 
     Raises
     ------
@@ -57,12 +60,14 @@ class Service:
         *,
         station: str | None = None,
         changes: Mapping[str, Any] | None = None,
+        rules: StationRules | None = None,
     ) -> None:
         self.source, self.journal, self.bounds, self.station = source, journal, bounds, station
+        self.rules = rules
         self._changes = dict(changes or {})
         self.version = str(common.__version__)
         self.intake = Intake(journal.folder / INCOMING, bounds)
-        self.events = Events(bounds)
+        self.events, self.tickets = Events(bounds, journal), Tickets()
         self._places = threading.Semaphore(bounds.places)
         self._taken, self._counting = 0, threading.Lock()
         self.ending = False
@@ -170,7 +175,7 @@ class Service:
         """Write a verdict; it is durable, counted and told when this returns."""
         entry = self.journal.add_verdict(verdict, content)
         self.metrics.judged(verdict)
-        self.events.publish("part", entry_json(entry))
+        self.events.publish()
         return entry
 
     def unjudged(self, name: str, category: str | None, sha256: str, error: str) -> Entry:
@@ -201,7 +206,7 @@ class Service:
     def review(self, id: int, verdict: str, by: str, note: str) -> Review:
         """Write what a person says of a part, and tell the listeners."""
         review = self.journal.add_review(id, verdict, by, note)
-        self.events.publish("review", vars(review))
+        self.events.publish()
         return review
 
     def status(self) -> dict[str, Any]:
@@ -262,12 +267,11 @@ class Service:
             except Exception as error:
                 self.not_loaded = f"the new model was not taken over: {reason(error)}"
                 self.metrics.failed("model")
-                self.events.publish("model", {"not_loaded": self.not_loaded})
+                self.events.note("model", {"not_loaded": self.not_loaded})
                 continue
             self.not_loaded = None
             self.metrics.model(resident)
-            facts = {"name": found.name, "run_id": resident.run_id, "sha256": found.sha256}
-            self.events.publish("model", facts)
+            self.events.publish()
 
     def _note_start(self, resident: Resident) -> None:
         """Write down that another model judges than when the journal was closed."""
