@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
@@ -30,6 +31,7 @@ _HEADERS: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
+_DRAIN_SECONDS: Final = 0.5
 _CLOSE: Final = {"connection": "close"}
 _NO_PAGE: Final = b"default-src 'none'; frame-ancestors 'none'"
 _DOCS: Final = b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
@@ -51,6 +53,7 @@ class Gate:
         refusal = self._refusal(scope)
         if refusal is not None:
             self.service.metrics.failed("refused")
+            await _drain(receive, self.bounds.json_bytes)
             await _refuse(send, refusal.status, refusal.sentence)
             return
 
@@ -133,6 +136,21 @@ class _Body:
                 sentence = f"the request is larger than {self._largest} bytes"
                 raise HTTPException(413, sentence, _CLOSE)
         return message
+
+
+async def _drain(receive: Receive, most: int) -> None:
+    """Take a small body that is on its way, and forget it.
+
+    A connection that is closed while something comes in is reset, and then the client may never
+    read why. Of what is larger, or slow, the rest is cut off.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            more, left = True, most
+            while more and left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                more = message["type"] == "http.request" and message.get("more_body", False)
 
 
 async def _refuse(send: Send, status: int, sentence: str) -> None:
