@@ -53,6 +53,10 @@ def serve(
     upload_timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds in which a request must have arrived.")
     ] = 30.0,
+    most_memory: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="GB that the process should use at most; else what is there."),
+    ] = None,
     keep_one_in: Annotated[
         int, typer.Option(min=0, help="Of good parts, keep one image in so many; 0: none.")
     ] = 100,
@@ -94,6 +98,7 @@ def serve(
         upload_bytes=round(largest_upload * 1e6),
         pixels=round(largest_picture * 1e6),
         body_seconds=upload_timeout,
+        memory_bytes=None if most_memory is None else round(most_memory * 1e9),
     )
     address = Address(host, port, certificate, certificate_key)
     check_address(address, tokens)
