@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from client_app.run_folder import RunFolder
 from client_app.station import Station
 from common.config import NAMED_WEIGHTS
-from common.errors import InputError, RunError
-from common.line.models import ModelVersions, Version, accept_version
+from common.errors import RunError
+from common.line.models import ModelVersions, OwnImages, StationRules, Version, admit
 from common.line.models.delivered import model_of, model_text, rows_digest, text_digest
 from common.line.models.known_scores import KnownScores
 from common.patchcore.model_store import SHARED, SavedModel
@@ -136,37 +136,29 @@ def _store(versions: ModelVersions, folder: RunFolder, request: DeliverRequest) 
 
 def _tested(station: Station, versions: ModelVersions, version: Version) -> Version:
     """Let a version that was never tested be, and activate one that has passed."""
-    if version.state == "waiting" and version.acceptance is None:
-        active = versions.active()
-        weights = station.settings.weights
-        changes: dict[str, Any] = {
-            "device": station.settings.device,
-            "batch_size": station.settings.batch_size,
-        }
-        if weights not in NAMED_WEIGHTS:
-            changes["weights"] = weights
-        found = accept_version(
-            version.folder,
-            None if active is None else active.folder,
-            held_out=station.held_out,
-            test=station.test,
-            station=station.name,
-            compared_with=None if active is None else active.name,
-            cache=FeatureCache(station.cache / "features", station.cache_limit),
-            known=KnownScores(station.cache),
-            changes=changes,
-        )
-        log(logging.INFO, "fedpatchcore station: model %s: %s", version.name, found.sentence)
-        if not found.accepted:
-            return versions.refuse(version.name, found.to_json(), found.sentence)
-        version = versions.accept(version.name, found.to_json())
-    if station.activate == "auto" and version.state in ("waiting", "kept"):
-        version = versions.activate(version.name, by=BY, why=f"delivered by run {version.run_id}")
-    try:
-        versions.keep(station.keep_models)
-    except (InputError, OSError) as error:  # old versions in the way must not cost the new one
-        log(logging.WARNING, "fedpatchcore station: old model versions stay: %s", error)
-    return version
+    weights = station.settings.weights
+    changes: dict[str, Any] = {
+        "device": station.settings.device,
+        "batch_size": station.settings.batch_size,
+    }
+    if weights not in NAMED_WEIGHTS:
+        changes["weights"] = weights
+    own = OwnImages(
+        station.held_out,
+        station.test,
+        station.name,
+        FeatureCache(station.cache / "features", station.cache_limit),
+        KnownScores(station.cache),
+        changes,
+    )
+    rules = StationRules(station.name, lambda _: own, station.activate, station.keep_models)
+    why = f"delivered by run {version.run_id}"
+    found = admit(versions, version, rules, by=BY, why=why)
+    told = (found.version.acceptance or {}).get("sentence", "tested before")
+    log(logging.INFO, "fedpatchcore station: model %s: %s", version.name, told)
+    if found.trouble is not None:  # must not cost the new one
+        log(logging.WARNING, "fedpatchcore station: old model versions stay: %s", found.trouble)
+    return found.version
 
 
 def _words(station: Station, version: Version) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from common.cli.console import console, styled
-from common.cli.line.successor import Successor
+from common.cli.line.successor import admitted, next_version
 from common.cli.model_options import (
     CategoryOption,
     ModelArgument,
@@ -48,8 +48,9 @@ def add(
     What they show counts as normal from now on, so images that the model calls anomalous are
     refused unless you say --yes. The old model stays as it is: the new one is MODEL.1 beside it
     (MODEL.2 the next time), or, for a station.toml, a new version of the station's, which judges
-    at once unless the file says activate = "manual". It names its parent, and keeps the names and
-    contents' sha256 of what was added. Its threshold still holds what it promised; drift is
+    once it has passed the station's acceptance test, unless the file says activate = "manual".
+    Refused: exit code 1, and the old one goes on judging. It names its parent, and keeps the names
+    and contents' sha256 of what was added. Its threshold still holds what it promised; drift is
     unknown until the model is calibrated again.
 
     Example: fedpatchcore add outputs/iid new_good_parts/ --category tank_screw
@@ -68,7 +69,11 @@ def add(
         from common.inspection.growth import add_images
         from common.inspection.images import find_images
 
-    successor = None if station is None else Successor(station, _REASON)
+    successor, computing = None, own
+    if station is not None:
+        from common.plant.station.own_images import how_to_compute
+
+        successor, computing = next_version(station, _REASON, own), how_to_compute(station, own)
     found = [one.path for one in find_images(images)]
     with at_work(), progress_bar("adding") as bar:
         growth = add_images(
@@ -79,7 +84,7 @@ def add(
             write=None if successor is None else successor.write,
             most_rows=rows,
             progress=lambda done, total: bar("adding", done, total),
-            changes=own,
+            changes=computing,
             suspicious=yes,
             dry_run=dry_run,
         )
@@ -96,5 +101,5 @@ def add(
     console.print(f"bank {growth.bank}: {growth.sentence}", highlight=False, soft_wrap=True)
     if growth.folder is not None:
         console.print(f"Written: {growth.folder}", highlight=False, soft_wrap=True)
-        if successor is not None:
-            console.print(successor.activated(), highlight=False, soft_wrap=True)
+        if successor is not None and station is not None:
+            admitted(successor, station)

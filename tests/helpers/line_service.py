@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 
 from common.line.journal import Journal, KeepRule
+from common.line.models.admission import StationRules
 from common.line.service.access import Tokens
 from common.line.service.bounds import Bounds
 from common.line.service.resident import ModelSource, PlainFolder
@@ -49,6 +50,7 @@ def running(
     bounds: Bounds | None = None,
     address: Address | None = None,
     station: str | None = None,
+    rules: StationRules | None = None,
 ) -> Iterator[Running]:
     """Serve in a thread, on a free port of this machine."""
     address = address or Address(port=0)
@@ -56,7 +58,11 @@ def running(
     tokens, own, said = Tokens(journal), bind(address), threading.Event()
     urls: list[str] = []
     service = Service(
-        source, Journal(journal, keep=KeepRule(one_in=1)), bounds or Bounds(), station=station
+        source,
+        Journal(journal, keep=KeepRule(one_in=1)),
+        bounds or Bounds(),
+        station=station,
+        rules=rules,
     )
 
     def ready(url: str) -> None:

@@ -209,7 +209,7 @@ def test_a_model_that_fails_acceptance_is_refused_and_the_old_one_stays(
 
     first = run()
     found = Acceptance(False, "refused: 9 of 9 good parts lie above the threshold")
-    monkeypatch.setattr("client_app.delivered.accept_version", lambda *a, **k: found)
+    monkeypatch.setattr("common.line.models.admission.accept_version", lambda *a, **k: found)
     second = run(seed=7)
     for name in STATIONS:
         told = second.stations[name]["delivery"]

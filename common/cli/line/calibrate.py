@@ -36,7 +36,8 @@ def calibrate(
     Drift is told from their scores from then on.
 
     The old model stays as it is: the new one is MODEL.1 beside it, or, for a station.toml, a new
-    version of the station's, which judges at once unless the file says activate = "manual".
+    version of the station's, which judges once it has passed the station's acceptance test, unless
+    the file says activate = "manual". Refused: exit code 1, and the old one goes on judging.
 
     Example: fedpatchcore calibrate outputs/iid --category tank_screw --from good_parts_of_today/
     """
@@ -47,7 +48,7 @@ def calibrate(
         from common.inspection.recalibrate import recalibrate
 
     found = [one.path for one in find_images(images)]
-    work = ThresholdChange(model, station, f"threshold of {category} calibrated")
+    work = ThresholdChange(model, station, f"threshold of {category} calibrated", own)
     with at_work(), progress_bar("judging") as bar:
         made = recalibrate(
             work.place,
@@ -57,7 +58,7 @@ def calibrate(
             rate=rate,
             station=work.station,
             merged=station is None,
-            changes=own,
+            changes=work.changes,
             progress=lambda done, total: bar("judging", done, total),
         )
     print_range(found)

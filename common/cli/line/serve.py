@@ -66,6 +66,10 @@ def serve(
     upload_timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds in which a request must have arrived.")
     ] = 30.0,
+    most_memory: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="GB that the process should use at most; else what is there."),
+    ] = None,
     keep_one_in: Annotated[
         int, typer.Option(min=0, help="Of good parts, keep one image in so many; 0: none.")
     ] = 100,
@@ -128,6 +132,7 @@ def serve(
         upload_bytes=round(largest_upload * 1e6),
         pixels=round(largest_picture * 1e6),
         body_seconds=upload_timeout,
+        memory_bytes=None if most_memory is None else round(most_memory * 1e9),
     )
     address = Address(line.host, line.port, line.certificate, line.certificate_key)
     check_address(address, known)
@@ -191,19 +196,19 @@ def _service(
     from common.line.service.resident import ActiveVersion, ModelSource, PlainFolder
     from common.line.service.service import Service
     from common.plant.keys.journal_keys import head_signer
+    from common.plant.station.own_images import how_to_compute, station_rules
 
     source: ModelSource = PlainFolder(model)
     station: str | None = None
-    changes, signer = own, None
+    changes, signer, rules = own, None, None
     if file is not None:
         source, station = ActiveVersion(ModelVersions(file.models_dir)), file.station
         signer = head_signer(file.key)
-        told = {"weights": file.weights or None, "device": file.device}
-        changes = {**{key: value for key, value in told.items() if value}, **own}
+        changes, rules = how_to_compute(file, own), station_rules(file, own)
     source.newest()  # no model: said before anything is made
     book = Journal(journal, signing=signer, keep=KeepRule(**keep))
     try:
-        return Service(source, book, bounds, station=station, changes=changes)
+        return Service(source, book, bounds, station=station, changes=changes, rules=rules)
     except BaseException:
         book.close()
         raise

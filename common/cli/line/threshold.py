@@ -25,7 +25,8 @@ def threshold(
     """Set a threshold by hand: in a new model, which keeps value, reason, when, who and before.
 
     The old model stays as it is: the new one is MODEL.1 beside it, or, for a station.toml, a new
-    version of the station's, which judges at once unless the file says activate = "manual". There
+    version of the station's, which judges once it has passed the station's acceptance test, unless
+    the file says activate = "manual" (refused: exit code 1, and the old one goes on judging). There
     it is set for all stations' and for the station's own threshold. Says what the held-out good
     images support at that value.
 
@@ -34,9 +35,10 @@ def threshold(
     """
     with imported_for_good():
         from common.inspection.hand_threshold import set_threshold
+        from common.line.models.successor import by_hand
         from common.patchcore.model_store import SavedModel
 
-    work = ThresholdChange(model, station, f"threshold of {category} set by hand: {reason.strip()}")
+    work = ThresholdChange(model, station, by_hand(category, reason))
     made = set_threshold(
         SavedModel.load(work.place),
         category,

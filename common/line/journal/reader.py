@@ -160,6 +160,39 @@ class JournalReader:
                 )
             )
 
+    def end(self) -> int:
+        """Place of the last row of any kind; 0 without one."""
+        with self._asking() as connection:
+            return _end(connection)
+
+    def news(self, after: int, limit: int) -> list[Entry | Review | Switch | ThresholdChange]:
+        """Rows behind a place that say something new, in their order.
+
+        Parameters
+        ----------
+        after : int
+            Place of the last row that is known; 0 for none.
+        limit : int
+            So many at most.
+        """
+        with self._asking() as connection:
+            found = connection.execute(f"{_NEWS} ORDER BY seq LIMIT ?", (*[after] * 4, limit))
+            places: dict[str, list[int]] = {}
+            for seq, kind in found:
+                places.setdefault(kind, []).append(seq)
+            rows: list[Entry | Review | Switch | ThresholdChange] = []
+            rows += _entries(connection, places.get("verdicts", []))
+            for kind, made in (
+                ("reviews", _review),
+                ("switches", Switch),
+                ("thresholds", ThresholdChange),
+            ):
+                columns = ", ".join(("seq", *COLUMNS[kind]))
+                for seq in places.get(kind, ()):
+                    query = f"SELECT {columns} FROM {kind} WHERE seq = ?"
+                    rows.append(made(*connection.execute(query, (seq,)).fetchone()))
+        return sorted(rows, key=lambda row: row.id)
+
     def summary(self) -> Summary:
         """The journal in a few numbers; it looks at every part once."""
         with self._asking() as connection:
@@ -219,6 +252,22 @@ _REVIEW: Final = (
 )
 
 
+_NEWS: Final = " UNION ALL ".join(
+    f"SELECT seq, '{kind}' FROM {kind} WHERE seq > ?"
+    for kind in ("verdicts", "reviews", "switches", "thresholds")
+)
+
+
+def _review(id: int, reviewed_at: str, part_id: int, verdict: str, by: str, note: str) -> Review:
+    """A row of `reviews`, in the order of its columns."""
+    return Review(id, part_id, reviewed_at, verdict, by, note)
+
+
+def _end(connection: sqlite3.Connection) -> int:
+    query = "SELECT coalesce(max(seq), 0) FROM"
+    return max(connection.execute(f"{query} {kind}").fetchone()[0] for kind in COLUMNS)
+
+
 def _entries(connection: sqlite3.Connection, ids: list[int]) -> Iterator[Entry]:
     """Entries of these ids, in order of id."""
     for begin in range(0, len(ids), _READ_AT_ONCE):
@@ -266,7 +315,6 @@ def _summary(connection: sqlite3.Connection) -> Summary:
         "SELECT head_seq, head_hash, signed_at, why, key, signature, seq FROM heads "
         "ORDER BY seq DESC LIMIT 1"
     )
-    end = max(one(f"SELECT coalesce(max(seq), 0) FROM {kind}")[0] for kind in COLUMNS)
     return Summary(
         rows=rows,
         first=first and first[0],
@@ -275,5 +323,5 @@ def _summary(connection: sqlite3.Connection) -> Summary:
         images=int(images),
         image_bytes=int(size),
         head=head and Head(*head[:-1]),
-        rows_since=end - (head[-1] if head else 0),
+        rows_since=_end(connection) - (head[-1] if head else 0),
     )

@@ -131,7 +131,15 @@ class ModelVersions(VersionsReader):
                 raise InputError(f"model version {name} is active; go back to another first")
             return self._relabel(name, refused=True, acceptance=acceptance, reason=reason)
 
-    def activate(self, name: str, *, by: str, why: str, even_refused: bool = False) -> Version:
+    def activate(
+        self,
+        name: str,
+        *,
+        by: str,
+        why: str,
+        even_refused: bool = False,
+        instead_of: str | None = None,
+    ) -> Version:
         """Let a version judge from now on.
 
         Parameters
@@ -141,6 +149,9 @@ class ModelVersions(VersionsReader):
             Who switches, and what for: kept in `active.json`.
         even_refused : bool
             Take a version, too, that the acceptance test refused: somebody has decided so.
+        instead_of : str, optional
+            Name of the version that it was made from and compared with: if another is active by
+            now, as one that a run delivered meanwhile, that one stays.
 
         Raises
         ------
@@ -149,6 +160,11 @@ class ModelVersions(VersionsReader):
         """
         with self._writing():
             switch = self._switch()
+            if instead_of is not None and switch.active not in (instead_of, name):
+                raise InputError(
+                    f"model version {switch.active} became active while {name} was made of "
+                    f"{instead_of}; {name} waits, `--activate {name}` lets it judge all the same"
+                )
             version = self.get(name) if _readable(self.folder) else self._without_switch(name)
             if version.state == "refused" and not even_refused:
                 raise InputError(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from common.errors import FedPatchCoreError, InputError
+
+RETRY: Final = 5
+"""Seconds after which another try makes sense, where nobody knows better."""
 
 
 class NotNow(FedPatchCoreError):
@@ -42,8 +46,9 @@ class Bounds:
         Open connections; more are answered 503.
     listeners : int
         Open event streams among them.
-    backlog : int
-        Events that wait for one listener; a slower one is cut off.
+    memory_bytes : int or None
+        What the process should use at most: beyond it a new model is not loaded beside the old one
+        but in its place. None leaves it to the machine and to the container.
     """
 
     places: int = 16
@@ -53,7 +58,7 @@ class Bounds:
     json_bytes: int = 65_536
     connections: int = 128
     listeners: int = 16
-    backlog: int = 64
+    memory_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.places < 1 or self.upload_bytes < 1 or self.pixels < 1 or self.connections < 1:

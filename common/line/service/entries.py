@@ -9,6 +9,9 @@ from typing import Any, Final
 from common.line.journal import Entry
 
 API: Final = "/api/v1"
+PARTS: Final = f"{API}/parts"
+EVENTS: Final = f"{API}/events"
+TICKETS: Final = f"{EVENTS}/ticket"
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:
@@ -18,7 +21,7 @@ def entry_json(entry: Entry) -> dict[str, Any]:
     ----------
     entry : Entry
     """
-    verdict, home = entry.verdict, f"{API}/parts/{entry.id}"
+    verdict, home = entry.verdict, f"{PARTS}/{entry.id}"
     facts: dict[str, Any] = {
         "id": entry.id,
         "judged_at": entry.judged_at,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
 
 from common.line.service.access import Door, Refusal, may
 from common.line.service.bounds import Bounds
-from common.line.service.entries import API
+from common.line.service.entries import API, EVENTS, PARTS, TICKETS
 from common.line.service.service import Service, error_bytes
 
 Message = MutableMapping[str, Any]
@@ -21,7 +23,6 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 OPEN: Final = ("/health", f"{API}/health", "/docs", "/openapi.json")
 """What is answered without a token: it tells nothing of the plant."""
-PARTS: Final = f"{API}/parts"
 _FORM_BYTES: Final = 16_384
 """Room of a form's other fields and of its boundaries."""
 _HEADERS: Final = (
@@ -30,6 +31,7 @@ _HEADERS: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
+_DRAIN_SECONDS: Final = 0.5
 _CLOSE: Final = {"connection": "close"}
 _NO_PAGE: Final = b"default-src 'none'; frame-ancestors 'none'"
 _DOCS: Final = b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
@@ -51,6 +53,7 @@ class Gate:
         refusal = self._refusal(scope)
         if refusal is not None:
             self.service.metrics.failed("refused")
+            await _drain(receive, self.bounds.json_bytes)
             await _refuse(send, refusal.status, refusal.sentence)
             return
 
@@ -69,7 +72,7 @@ class Gate:
         refused = self.door.refusal(method, headers)
         if refused is not None or path in OPEN:
             return refused
-        role = self.door.role(headers)
+        role = self._role(scope)
         if isinstance(role, Refusal):
             return role
         needed = _needed(method, path)
@@ -87,6 +90,15 @@ class Gate:
                 return Refusal(415, f"expected Content-Type: {wanted.decode()}")
         return None
 
+    def _role(self, scope: MutableMapping[str, Any]) -> str | Refusal:
+        """By a token; for events by a ticket, too, which is used up by that."""
+        found = self.door.role(scope["headers"])
+        if isinstance(found, Refusal) and (scope["method"], scope["path"]) == ("GET", EVENTS):
+            given = parse_qs(scope["query_string"].decode("latin-1")).get("ticket", [])
+            if len(given) == 1 and (role := self.service.tickets.take(given[0])) is not None:
+                return role
+        return found
+
     def _largest(self, scope: MutableMapping[str, Any]) -> int:
         if scope["method"] == "POST" and scope["path"] == PARTS:
             return self.bounds.upload_bytes + _FORM_BYTES
@@ -95,7 +107,7 @@ class Gate:
 
 def _needed(method: str, path: str) -> str:
     """The role that a request takes."""
-    if method in ("GET", "HEAD") or path == PARTS:
+    if method in ("GET", "HEAD") or path in (PARTS, TICKETS):
         return "line"
     return "operator" if path.startswith(f"{PARTS}/") else "engineer"
 
@@ -124,6 +136,21 @@ class _Body:
                 sentence = f"the request is larger than {self._largest} bytes"
                 raise HTTPException(413, sentence, _CLOSE)
         return message
+
+
+async def _drain(receive: Receive, most: int) -> None:
+    """Take a small body that is on its way, and forget it.
+
+    A connection that is closed while something comes in is reset, and then the client may never
+    read why. Of what is larger, or slow, the rest is cut off.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            more, left = True, most
+            while more and left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                more = message["type"] == "http.request" and message.get("more_body", False)
 
 
 async def _refuse(send: Send, status: int, sentence: str) -> None:

@@ -12,8 +12,9 @@ from typing import Final
 
 from PIL import Image
 
+from common.errors import RunError
 from common.inspection.verdict import Rule
-from common.line.service.bounds import NotNow
+from common.line.service.bounds import RETRY, NotNow
 from common.line.service.resident import Resident
 from common.patchcore import Prediction
 from common.patchcore.exact.device import accelerator
@@ -23,8 +24,6 @@ _SHARE: Final = 0.3
 """So long, in times of one image, another one is waited for while the network is at work;"""
 _LONGEST_WAIT: Final = 0.05
 """seconds at most."""
-RETRY: Final = 5
-"""Seconds that a client is told to wait while the service ends."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Judge:
         self._resident = resident
         self._waiting: deque[_Job] = deque()
         self._changed = threading.Condition()
-        self._ending = False
+        self._ending = self._held = self._busy = False
         self._typical = 0.1
         self._thread = threading.Thread(target=self._run, name="judge", daemon=True)
         self._thread.start()
@@ -114,6 +113,35 @@ class Judge:
         with self._changed:
             self._resident = resident
 
+    def hold(self, seconds: float) -> None:
+        """Finish what the model has in hand, and begin nothing; returns when that is so.
+
+        Parameters
+        ----------
+        seconds : float
+            How long to wait for that.
+
+        Raises
+        ------
+        RunError
+            If it takes longer; then it goes on as before.
+        """
+        until = time.monotonic() + seconds
+        with self._changed:
+            self._held = True
+            while self._busy:
+                if time.monotonic() >= until:
+                    self._held = False
+                    self._changed.notify_all()
+                    raise RunError(f"the parts in hand were not done within {seconds:g} seconds")
+                self._changed.wait(_LOOK)
+
+    def go_on(self, resident: Resident) -> None:
+        """Judge what waits, and all that comes, by this model."""
+        with self._changed:
+            self._resident, self._held = resident, False
+            self._changed.notify_all()
+
     def end(self) -> None:
         """Finish what the model has in hand; what waits is told to come again."""
         with self._changed:
@@ -131,12 +159,16 @@ class Judge:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._waiting:
+                self._busy = False
+                self._changed.notify_all()
+                while self._held or not self._waiting:
                     if self._ending:
                         return
                     self._changed.wait(_LOOK)
                 job, resident = self._waiting.popleft(), self._resident
+                self._busy = True
             self._stream(job, resident)
+            del job, resident  # a model that is dropped must be nobody's
 
     def _stream(self, first: _Job, resident: Resident) -> None:
         """Judge a picture and those that come behind it while it is judged."""
@@ -173,12 +205,12 @@ class Judge:
         """The next picture for the same model and bank, if it is there or comes in a moment."""
         until = time.monotonic() + min(_LONGEST_WAIT, _SHARE * self._typical)
         with self._changed:
-            while not self._waiting:
+            while not self._waiting and not self._held:
                 left = until - time.monotonic()
                 if left <= 0 or self._ending:
                     return None
                 self._changed.wait(left)
-            if self._resident is not resident:
+            if self._resident is not resident or self._held:
                 return None
             job = self._waiting[0]
             try:

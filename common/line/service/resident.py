@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from common.errors import InputError
 from common.inspection.verdict import Rule, choose_rule
 from common.line.models.version import model_sha256
 from common.line.models.versions import ModelVersions
+from common.line.service.bounds import RETRY, NotNow
 from common.patchcore import PatchCore
 from common.patchcore.model_folder import find_model
 
@@ -91,8 +93,8 @@ class Resident:
     Attributes
     ----------
     found : Found
-    model : PatchCore
-        Not safe to be used by two threads: the judge alone does.
+    loaded : PatchCore or None
+        None once it was dropped. Not safe to be used by two threads: the judge alone does.
     station : str or None
         Whose own thresholds judge, where they are good enough.
     rules : dict of category to Rule
@@ -100,16 +102,38 @@ class Resident:
     """
 
     found: Found
-    model: PatchCore
+    loaded: PatchCore | None
     station: str | None = None
     rules: dict[str | None, Rule] = field(default_factory=dict)
 
     @property
+    def model(self) -> PatchCore:
+        """The model; `NotNow` if it was dropped because another one is loaded in its place."""
+        if self.loaded is None:
+            raise NotNow("another model is being loaded; send the part again later", RETRY)
+        return self.loaded
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it can judge."""
+        return self.loaded is not None
+
+    def drop(self) -> None:
+        """Let go of the model; what is known of it, and its rules, stay."""
+        _ = self.run_id, self.categories, self.network_bytes
+        self.loaded = None
+
+    @cached_property
+    def network_bytes(self) -> int:
+        """What the network's numbers take."""
+        return self.model.extractor.weight_bytes
+
+    @cached_property
     def run_id(self) -> str:
         """Of the run that made the model; "" where nobody knows."""
         return self.found.run_id or str(self.model.provenance.get("run_id", ""))
 
-    @property
+    @cached_property
     def categories(self) -> tuple[str, ...]:
         """What it knows; empty for a model that keeps no names."""
         return self.model.categories or tuple(self.model.thresholds)
@@ -149,6 +173,13 @@ def load_resident(
         category = next((one for one in model.categories if model.bank_name(one) == bank), None)
         model.predict_single(blank, category)
     resident = Resident(found, model, station)
-    for category in resident.categories:
+    for category in (
+        resident.categories
+        if len(resident.categories) != 1
+        else (
+            None,
+            *resident.categories,
+        )
+    ):
         resident.rule(category)
     return resident

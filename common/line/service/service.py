@@ -15,17 +15,20 @@ import common
 from common.errors import reason
 from common.inspection.regions import find_regions
 from common.line.journal import Entry, Journal, Review, Verdict
+from common.line.models.admission import StationRules
 from common.line.models.versions import ModelVersions
-from common.line.service.bounds import Bounds, NotNow
-from common.line.service.entries import entry_json
+from common.line.service.bounds import RETRY, Bounds, NotNow
 from common.line.service.events import Events
+from common.line.service.exchange import Exchange, NoModel, loader
 from common.line.service.intake import Intake, Picture
-from common.line.service.judge import RETRY, Judge, Judged
+from common.line.service.judge import Judge, Judged
 from common.line.service.metrics import Metrics
-from common.line.service.resident import Found, ModelSource, Resident, load_resident
+from common.line.service.resident import Found, ModelSource, Resident
+from common.line.service.tickets import Tickets
 
 INCOMING: Final = "incoming"
 _POLL: Final = 0.25
+_NEVER: Final = object()
 _SERVICE: Final = "service"
 
 
@@ -42,6 +45,8 @@ class Service:
         Whose own thresholds judge.
     changes : mapping, optional
         For `PatchCore.load`: where this machine has the weights, its device.
+    rules : StationRules, optional
+        How the station lets a version judge that is made here; without them none can be.
 
     Raises
     ------
@@ -57,21 +62,24 @@ class Service:
         *,
         station: str | None = None,
         changes: Mapping[str, Any] | None = None,
+        rules: StationRules | None = None,
     ) -> None:
         self.source, self.journal, self.bounds, self.station = source, journal, bounds, station
-        self._changes = dict(changes or {})
+        self.rules = rules
         self.version = str(common.__version__)
         self.intake = Intake(journal.folder / INCOMING, bounds)
-        self.events = Events(bounds)
+        self.events, self.tickets = Events(bounds, journal), Tickets()
         self._places = threading.Semaphore(bounds.places)
         self._taken, self._counting = 0, threading.Lock()
         self.ending = False
         self.started = time.time()
         self.not_loaded: str | None = None
-        self._seen = source.generation()
-        resident = load_resident(source.newest(), station, self._changes)
+        self._seen: object = source.generation()
+        load = loader(station, dict(changes or {}))
+        resident = load(source.newest())
         self._note_start(resident)
         self.judge = Judge(resident)
+        self._exchange = Exchange(self.judge, bounds, load, self._note_switch)
         self.metrics = Metrics(lambda: self._taken)
         self.metrics.model(resident)
         self._watchman = threading.Thread(target=self._watch_models, name="models", daemon=True)
@@ -170,7 +178,7 @@ class Service:
         """Write a verdict; it is durable, counted and told when this returns."""
         entry = self.journal.add_verdict(verdict, content)
         self.metrics.judged(verdict)
-        self.events.publish("part", entry_json(entry))
+        self.events.publish()
         return entry
 
     def unjudged(self, name: str, category: str | None, sha256: str, error: str) -> Entry:
@@ -201,7 +209,7 @@ class Service:
     def review(self, id: int, verdict: str, by: str, note: str) -> Review:
         """Write what a person says of a part, and tell the listeners."""
         review = self.journal.add_review(id, verdict, by, note)
-        self.events.publish("review", vars(review))
+        self.events.publish()
         return review
 
     def status(self) -> dict[str, Any]:
@@ -253,21 +261,20 @@ class Service:
                     continue
                 self._seen = generation
                 found = self.source.newest()
-                if found.sha256 == self.resident.found.sha256:
+                if found.sha256 == self.resident.found.sha256 and self.resident.is_loaded:
                     continue
-                # Beside the judging, which goes on by the old one.
-                resident = load_resident(found, self.station, self._changes)
-                self._note_switch(resident)  # before its first verdict
-                self.judge.take_over(resident)
+                resident = self._exchange.to(found)
             except Exception as error:
+                if isinstance(error, NoModel):
+                    self._seen = _NEVER  # parts are answered 503 until one can be loaded
+                    time.sleep(_POLL * 4)
                 self.not_loaded = f"the new model was not taken over: {reason(error)}"
                 self.metrics.failed("model")
-                self.events.publish("model", {"not_loaded": self.not_loaded})
+                self.events.note("model", {"not_loaded": self.not_loaded})
                 continue
             self.not_loaded = None
             self.metrics.model(resident)
-            facts = {"name": found.name, "run_id": resident.run_id, "sha256": found.sha256}
-            self.events.publish("model", facts)
+            self.events.publish()
 
     def _note_start(self, resident: Resident) -> None:
         """Write down that another model judges than when the journal was closed."""
@@ -276,9 +283,10 @@ class Service:
             why = "the service started with this model"
             self.journal.add_switch(resident.found.sha256, resident.run_id, _SERVICE, why)
 
-    def _note_switch(self, new: Resident) -> None:
+    def _note_switch(self, new: Resident, old: Resident) -> None:
+        if new.found.sha256 == old.found.sha256:
+            return  # loaded again
         by, why = self._who(new.found)
-        old = self.resident
         self.journal.add_switch(new.found.sha256, new.run_id, by, why)
         for category in new.categories:
             rule = new.rule(category)

@@ -115,6 +115,12 @@ class FeatureExtractor:
         self._run: Run | None = self._on_cpu() if self._accelerator is None else None
 
     @property
+    def weight_bytes(self) -> int:
+        """What the weights take in memory, once."""
+        tensors = self._trunk.state_dict().values()
+        return sum(one.numel() * one.element_size() for one in tensors)
+
+    @property
     def computed_by(self) -> str:
         """What computes the features, for people: `cuda:0`, `cpu`, or `cpu (cuda:0 failed ...)`."""
         return f"cpu ({self.left})" if self.left else str(self.device)

@@ -12,18 +12,24 @@ from inspection_cases import draw_part
 from model_versions import station_toml
 
 from common.cli.main import run
+from common.errors import InputError
 from common.evaluation import calibrate_threshold
 from common.inspection.hand_threshold import set_threshold
-from common.line.models import ModelVersions
+from common.line.models import ModelVersions, admit
 from common.patchcore import PatchCore
 from common.patchcore.model_store import SavedModel, StationCalibration
+from common.plant.station.own_images import own_images, station_rules
+from common.plant.station.station_file import read_station_file
 
 
 @pytest.fixture
-def file(saved: Path, tmp_path: Path) -> Path:
-    """A station whose own threshold is not the merged one."""
+def file(saved: Path, parts: Path, tmp_path: Path) -> Path:
+    """A station whose own threshold is not the merged one; its last six training images are kept
+    out of the bank."""
     path = station_toml(tmp_path / "station")
+    (tmp_path / "station/data").symlink_to(parts)
     model = SavedModel.load(saved)
+    model = replace(model, provenance={**model.provenance, "calibration_fraction": 0.5})
     own = {**model.thresholds["plate"], "value": 0.5, "reason": "by hand"}
     model = replace(model, stations={"mill": StationCalibration({"plate": own}, {})})
     versions = ModelVersions(tmp_path / "station/cache/models")
@@ -100,6 +106,82 @@ def test_a_version_waits_where_the_station_file_says_so(
     }
 
 
+def test_what_the_station_refuses_stays_and_the_old_one_judges(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its held-out parts look otherwise by now: all six lie above, 1 / 7 is promised."""
+    (file.parent / "data").unlink()
+    for number in range(12):
+        draw_part(file.parent / f"data/plate/train/good/{number:03d}.png", number, defect=True)
+    for number in range(6):
+        draw_part(tmp_path / f"today/{number}.png", 700 + number)
+    first = SavedModel.load(versions_of(file).get("77").folder)
+    scores = first.calibration["plate"]
+    mill = StationCalibration(first.stations["mill"].thresholds, {"plate": scores})
+    versions_of(file).store("78", "78", replace(first, stations={"mill": mill}))
+    active = versions_of(file).activate("78", by="", why="")
+    value = max(scores) * 1.01
+    part = ["--category", "plate"]
+    for number, words in enumerate(
+        (
+            ["threshold", str(file), *part, "--value", str(value), "--reason", "lamp"],
+            ["calibrate", str(file), *part, "--from", str(tmp_path / "today")],
+        ),
+        start=1,
+    ):
+        assert run(words) == 1
+        text = " ".join(capsys.readouterr().out.split())
+        name = f"78.{number}"
+        assert f"{name}: refused: plate: 6 of 6 held-out good parts lie above" in text
+        assert f"Active still: 78; to let {name} judge all the same: `fedpatchcore models" in text
+        assert versions_of(file).active() == active
+        refused = versions_of(file).get(name)
+        assert (refused.state, refused.parent) == ("refused", "78")
+        assert refused.acceptance is not None
+        assert refused.acceptance["categories"]["plate"]["false_alarms"] == 6
+    assert run(["models", str(file), "--activate", "78.2"]) == 2
+    assert run(["models", str(file), "--activate", "78.2", "--even-refused"]) == 0
+
+
+def test_what_cannot_be_tested_waits(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file.parent / "data").unlink()
+    image = draw_part(tmp_path / "new.png", 5, defect=True)
+    assert run(["add", str(file), str(image), "--yes"]) == 1
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"Not tested: {file.parent}/data" in text
+    assert "Active still: 77; 77.1 waits for" in text
+    assert versions_of(file).get("77.1").state == "waiting"
+
+
+def test_images_that_were_added_are_not_held_out_any_more(file: Path, parts: Path) -> None:
+    held_out = sorted((parts / "plate/train/good").glob("*.png"))[6:]
+    found = own_images(read_station_file(file), versions_of(file).get("77").folder)
+    assert [one.path.name for one in found.held_out] == [path.name for path in held_out]
+    assert run(["add", str(file), str(held_out[0]), str(held_out[3]), "--yes"]) == 0
+    active = versions_of(file).active()
+    assert active is not None
+    if active.name == "77.1":  # what lies within the radius already adds nothing
+        found = own_images(read_station_file(file), active.folder)
+        names = [one.path.name for one in found.held_out]
+        assert names == [held_out[place].name for place in (1, 2, 4, 5)]
+
+
+def test_a_model_that_came_meanwhile_stays(file: Path) -> None:
+    versions = versions_of(file)
+    first = SavedModel.load(versions.get("77").folder)
+    made = versions.store("77.1", "77", replace(first, provenance={"made": 1}), parent="77")
+    versions.store("78", "78", replace(first, provenance={"made": 2}))
+    versions.activate("78", by="", why="delivered")
+    rules = station_rules(read_station_file(file))
+    with pytest.raises(
+        InputError, match=r"78 became active while 77\.1 was made of 77; 77\.1 waits"
+    ):
+        admit(versions, made, rules, by="anna", why="lamp", instead_of="77")
+    assert versions.get("78").state == "active"
+
+
 def test_a_threshold_set_by_hand(
     file: Path,
     parts: Path,
@@ -113,6 +195,7 @@ def test_a_threshold_set_by_hand(
     words = ["threshold", str(file), "--category", "plate", "--value", str(value)]
     assert run([*words, "--reason", "new lamp"]) == 0
     text = " ".join(capsys.readouterr().out.split())
+    assert "accepted: 2 of 6 held-out good parts lie above the threshold" in text
     assert "(was 0.5)" in text
     assert "Active now: 77.1" in text
     active = versions_of(file).active()

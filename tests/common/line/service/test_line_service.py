@@ -158,9 +158,10 @@ def test_listeners_are_told_and_bounded(saved: Path, pictures: list[Path], tmp_p
                 assert other.get("/api/v1/events").status_code == 503
                 answer = post(other, pictures[0]).json()
                 other.post(f"{PARTS}/{answer['id']}/review", json={"verdict": "good", "by": "A"})
-            found = [line for line in (next(lines) for _ in range(6)) if line]
-        assert [found[0], found[2]] == ["event: part", "event: review"]
-        assert json.loads(found[1].removeprefix("data: ")) == answer
+            found = [line for line in (next(lines) for _ in range(8)) if line]
+        assert [found[0], found[3]] == ["event: part", "event: review"]
+        assert found[1] == f"id: {answer['id']}"
+        assert json.loads(found[2].removeprefix("data: ")) == answer
 
 
 def test_status_metrics_health_and_operations(plain: Running, pictures: list[Path]) -> None:

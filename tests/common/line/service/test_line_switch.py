@@ -13,6 +13,7 @@ from line_service import PARTS, Running, post, running
 
 from common.evaluation import calibrate_threshold
 from common.line.models.versions import ModelVersions
+from common.line.service.bounds import Bounds
 from common.line.service.resident import ActiveVersion
 from common.patchcore.model_store import SavedModel
 from common.runs.record import threshold_facts
@@ -32,9 +33,13 @@ def versions(saved: Path, tmp_path: Path) -> ModelVersions:
     return versions
 
 
-@pytest.fixture
-def line(versions: ModelVersions, tmp_path: Path) -> Iterator[Running]:
-    with running(ActiveVersion(versions), tmp_path / "journal") as one:
+@pytest.fixture(params=[None, 1], ids=["beside", "instead"])
+def line(
+    versions: ModelVersions, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Running]:
+    """Where memory suffices for two models, and where the process has too much already."""
+    bounds = Bounds(memory_bytes=request.param)
+    with running(ActiveVersion(versions), tmp_path / "journal", bounds) as one:
         yield one
 
 

@@ -1,0 +1,1 @@
+"""The operations, one file a subject; each makes a router over a service."""
