@@ -23,6 +23,8 @@ STATIONS_VARIABLE: Final = "FEDPATCHCORE_STATIONS"
 """Names the server's folder of the stations' keys."""
 APP_KEY_VARIABLE: Final = "FEDPATCHCORE_APP_KEY"
 """Names the file of the server's app key, by which it signs its requests."""
+APP_VARIABLE: Final = "FEDPATCHCORE_APP"
+"""Tells a plant's ServerApp which app it is: the hash of the one that was looked at."""
 SUPERLINK_VARIABLE: Final = "FEDPATCHCORE_SUPERLINK"
 """HOST:PORT of the SuperLink that the server's processes belong to."""
 DEFAULT_CACHE_GB: Final = 20.0

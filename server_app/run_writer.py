@@ -15,7 +15,7 @@ from common.evaluation import EvaluationCounts, calibrate_threshold
 from common.evaluation.judge import conclude
 from common.evaluation.result import without_pixels
 from common.patchcore.model_store import StationCalibration
-from common.paths import DEFAULT_RUNS, RUNS_VARIABLE
+from common.paths import APP_VARIABLE, DEFAULT_RUNS, RUNS_VARIABLE
 from common.protocol.messages import without_paths
 from common.runs.output import write_run
 from common.runs.record import Contribution, RunRecord, threshold_facts
@@ -167,7 +167,14 @@ def _conclude(record: RunRecord, outcome: Outcome, no_pixels: Mapping[str, str])
         outcome.shares,
         flower_run_id=record.flower_run_id,
         stations={p.name: p.rows_chosen for p in outcome.roster.all() if p.rows_chosen},
+        **_app_of_run(),
     )
+
+
+def _app_of_run() -> dict[str, str]:
+    """The hash of the app that this code is part of; a simulation's nobody has looked at."""
+    found = os.environ.get(APP_VARIABLE)
+    return {"app_sha256": found} if found else {}
 
 
 def _influence(outcome: Outcome) -> Influence | None:

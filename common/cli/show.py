@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -78,6 +79,8 @@ def _description(facts: dict[str, Any], space: str) -> list[tuple[str, str]]:
     ]
     if origin.get("flower_run_id"):
         lines.append(("Flower run", str(origin["flower_run_id"])))
+    if program := program_of(origin):
+        lines.append(("by program", program))
     if origin.get("synthetic_data"):
         lines.append(("images", "SYNTHETIC (drawings)"))
     stations = origin.get("stations") or {}
@@ -115,6 +118,14 @@ def _description(facts: dict[str, Any], space: str) -> list[tuple[str, str]]:
         for added in origin.get("added", [])
     ]
     return lines
+
+
+def program_of(provenance: Mapping[str, Any]) -> str:
+    """By which program a model was made, in words; empty of one made before that was kept."""
+    version, app = provenance.get("program_version"), provenance.get("app_sha256")
+    if not version:
+        return ""
+    return f"fedpatchcore {version}" + (f", app {str(app)[:12]}" if app else "")
 
 
 def _radii(radii: dict[str, float]) -> str:

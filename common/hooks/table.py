@@ -117,6 +117,16 @@ SUPERNODE_MESSAGE: Final = _flower(
     "supernode.start_client_internal.Message", _STRIP_USE, "object_id", "deflate"
 )
 SUPERNODE_TREE: Final = _flower("supernode.start_client_internal.ObjectTree", _STRIP_USE)
+_START_USE: Final = "to let a ClientApp take its time to start"
+TASK_CLAIMED: Final = _flower(
+    "supercore.corestate.in_memory_corestate.InMemoryCoreState.claim_task", _START_USE
+)
+TASK_SECONDS: Final = _flower(
+    "supercore.corestate.in_memory_corestate.HEARTBEAT_DEFAULT_INTERVAL", _START_USE
+)
+TASK_PATIENCE: Final = _flower(
+    "supercore.corestate.in_memory_corestate.HEARTBEAT_PATIENCE", _START_USE
+)
 _SERVER_TRUST_USE: Final = "to run only apps that the server trusts"
 SUPEREXEC: Final = _flower("supercore.cli.flower_superexec", _SERVER_TRUST_USE)
 SUPEREXEC_LOOP: Final = _flower(

@@ -231,6 +231,7 @@ class RunRecord:
                 "created": self.started.isoformat(timespec="seconds"),
                 "synthetic_data": bool(self.synthetic),
                 "calibration_fraction": self.settings.calibration_fraction,
+                "program_version": common.__version__,
                 **provenance,
             },
         )

@@ -22,7 +22,10 @@ from processes import free_port, wait_for
 from safetensors.numpy import load_file
 from secure_plant import STATIONS, SecurePlant, secure_plant
 
+from common import __version__
 from common.line.models import ModelVersions
+from common.patchcore.model_store import SavedModel
+from common.plant.app.installed import installed_app
 
 pytestmark = [pytest.mark.flower, pytest.mark.plant]
 
@@ -84,6 +87,10 @@ def test_a_run_gives_what_its_simulation_gives(
             bank: rows.tobytes() for bank, rows in whole.items()
         }
         assert not (plant.cache(name) / "runs" / f"{submitted.run_id}-{name}").exists()
+        # By which program it was made: the app that every place here has looked at and taken.
+        origin = SavedModel.load(active.folder).provenance
+        assert origin["app_sha256"] == installed_app().hash
+        assert origin["program_version"] == __version__
     assert "Model active: assembly, clips, quality" in submitted.output
     assert "model there" in (done.folder / "report.html").read_text()
 

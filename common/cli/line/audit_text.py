@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from common.cli.console import console
+from common.cli.show import program_of
 from common.errors import FedPatchCoreError
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ def _model(folder: Path | None, verdict: Verdict) -> dict[str, Any] | None:
         "made": origin.get("created"),
         "method": origin.get("method"),
         "flower_run_id": origin.get("flower_run_id"),
+        "program_version": origin.get("program_version"),
+        "app_sha256": origin.get("app_sha256"),
         "stations": origin.get("stations") or {},
         "added": origin.get("added") or [],
         "threshold": (facts.get("thresholds") or {}).get(verdict.category),
@@ -189,6 +192,7 @@ def _model_lines(model: dict[str, Any] | None) -> Lines:
     lines = [
         ("model folder", model["folder"]),
         ("its run", f"{model['method'] or 'unknown'}, {model['made'] or 'unknown'}{flower}"),
+        ("its program", program_of(model) or "not told"),
     ]
     total = sum(model["stations"].values())
     stations = ", ".join(

@@ -9,7 +9,8 @@ from rich.table import Table
 
 from common.cli.console import console, styled
 from common.cli.model_options import StationArgument, login
-from common.errors import InputError
+from common.cli.show import program_of
+from common.errors import FedPatchCoreError, InputError
 from common.paths import json_text
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def models(
             "models_dir": str(station.models_dir),
             "active": active,
             "removed": removed,
-            "versions": [one.to_json() for one in found],
+            "versions": [{**one.to_json(), **_program(one)} for one in found],
         }
         typer.echo(json_text(told))
         return
@@ -116,10 +117,22 @@ def _table(title: str, versions: list[Version]) -> Table:
             one.made_at[:16].replace("T", " "),
             one.sha256[:12],
             styled(one.state, _STYLES[one.state]),
-            one.parent or f"run {one.run_id}",
+            ", ".join(filter(None, (one.parent or f"run {one.run_id}", program_of(_program(one))))),
             _acceptance(one),
         )
     return table
+
+
+def _program(version: Version) -> dict[str, Any]:
+    """By which program the run made it; unknown of one from before that was kept."""
+    from common.patchcore.model_files import read_facts
+    from common.patchcore.model_folder import FACTS
+
+    try:
+        origin = read_facts(version.folder / FACTS).get("provenance") or {}
+    except FedPatchCoreError:  # removed or damaged since it was listed: the list still helps
+        origin = {}
+    return {word: origin.get(word) for word in ("program_version", "app_sha256")}
 
 
 def _acceptance(version: Version) -> str:

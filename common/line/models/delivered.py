@@ -1,19 +1,60 @@
-"""The model that one station is sent: a part of the server's, as text and rows with digests."""
+"""The model that one station is sent: a part of the server's, as text and rows with digests.
+
+What is sent is named here, word by word: what a later version keeps in a model besides stays where
+it is until somebody adds it to these lists.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import fields
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.patchcore.model_store import SHARED, SavedModel, category_of
+from common.evaluation import Threshold
+from common.patchcore.model_store import SHARED, SavedModel, StationCalibration, category_of
 
 Rows = NDArray[Any]
+
+FACTS_SENT: Final = (
+    "format",
+    "scope",
+    "rows",
+    "feature_dim",
+    "fingerprint",
+    "feature_space",
+    "image_score",
+    "augment",
+    "categories",
+    "thresholds",
+    "calibration",
+    "stations",
+    "coreset_projection",
+    "radius",
+    "radii",
+    "shares",
+    "stale",
+    "weights_source",
+    "provenance",
+)
+"""Of what `model.json` says."""
+PROVENANCE_SENT: Final = (
+    "method",
+    "created",
+    "synthetic_data",
+    "calibration_fraction",
+    "flower_run_id",
+    "stations",
+    "program_version",
+    "app_sha256",
+)
+"""Of its `provenance`: the run, how many rows of the bank are whose, and the program."""
+THRESHOLD_SENT: Final = tuple(own.name for own in fields(Threshold))
+"""Of a threshold: what the run found; who set one by hand, and why, is that place's affair."""
 
 
 def model_for(model: SavedModel, station: str, held: Collection[str]) -> SavedModel | None:
@@ -43,28 +84,42 @@ def model_for(model: SavedModel, station: str, held: Collection[str]) -> SavedMo
     if not categories or not banks:
         return None
     own = model.stations.get(station)
-    if own is not None:
-        own = replace(
-            own,
-            thresholds={c: one for c, one in own.thresholds.items() if c in categories},
-            calibration={c: one for c, one in own.calibration.items() if c in categories},
-        )
-    return replace(
-        model,
+    return SavedModel(
         banks=banks,
+        space=model.space,
+        image_score=model.image_score,
+        augment=model.augment,
         categories=categories,
-        thresholds={c: one for c, one in model.thresholds.items() if c in categories},
-        calibration={},
-        stations={} if own is None else {station: own},
+        thresholds=_thresholds(model.thresholds, categories),
+        stations={}
+        if own is None
+        else {
+            station: StationCalibration(
+                thresholds=_thresholds(own.thresholds, categories),
+                calibration={c: one for c, one in own.calibration.items() if c in categories},
+            )
+        },
+        selection=model.selection,
         radii={bank: radius for bank, radius in model.radii.items() if bank in banks},
+        shares=model.shares,
         stale=tuple(c for c in model.stale if c in categories),
-        weights_source="",
+        provenance=_named(model.provenance, PROVENANCE_SENT),
     )
+
+
+def _thresholds(
+    found: Mapping[str, Mapping[str, Any]], categories: Collection[str]
+) -> dict[str, dict[str, Any]]:
+    return {c: _named(one, THRESHOLD_SENT) for c, one in found.items() if c in categories}
+
+
+def _named(facts: Mapping[str, Any], words: Collection[str]) -> dict[str, Any]:
+    return {word: value for word, value in facts.items() if word in words}
 
 
 def model_text(model: SavedModel) -> str:
     """Write all that is to be said of a model but its rows: the same text for the same model."""
-    return json.dumps(model.facts(), sort_keys=True)
+    return json.dumps(_named(model.facts(), FACTS_SENT), sort_keys=True)
 
 
 def model_of(text: str, banks: Mapping[str, Rows]) -> SavedModel:

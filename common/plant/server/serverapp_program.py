@@ -20,7 +20,7 @@ from flwr.common import log
 from common.errors import RunError
 from common.hooks import table
 from common.hooks.lookup import replace, require, require_function
-from common.paths import RUNS_VARIABLE
+from common.paths import APP_VARIABLE, RUNS_VARIABLE
 from common.plant.app.programs import become, take_trusted
 from common.plant.app.trust import SERVER, Trust
 from common.plant.app.unpacked import flower_home, own_home
@@ -65,6 +65,7 @@ def prepare() -> Callable[[], None]:
     # Several run at a time: no folder is there before its app is, and none is another's.
     home = own_home(flower_home())
     os.environ["FLWR_HOME"] = str(home)
+    os.environ.pop(APP_VARIABLE, None)  # what somebody else says of it is nothing
     atexit.register(shutil.rmtree, home, ignore_errors=True)
 
     def unpack_trusted(archive: bytes, *words: Any, **named: Any) -> Any:
@@ -74,6 +75,8 @@ def prepare() -> Callable[[], None]:
             log(logging.ERROR, "%s failed: %s", LOG_PREFIX, verdict.refusal)
             _write_down(int(task.run_id), verdict.refusal)
             raise RunError(verdict.refusal)
+        if verdict.app is not None:
+            os.environ[APP_VARIABLE] = verdict.app.hash
         if trust.warning:
             log(logging.WARNING, "%s %s", LOG_PREFIX, trust.warning)
         return unpack(archive, *words, **named)

@@ -1,9 +1,14 @@
-"""In the place of `flower-supernode`: the same program, with a guard at its door."""
+"""In the place of `flower-supernode`: the same program, with a guard at its door.
+
+It also waits longer for a ClientApp to start: Flower's takes one that has not told of itself within
+30 s for lost and starts another beside it. On a slow computer both work then, and twice the memory
+is taken.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from flwr.app import Error
 
@@ -14,6 +19,9 @@ from common.plant.app.trust import STATION, Trust
 from common.plant.app.unpacked import flower_home, remove_apps
 from common.plant.station.guard import Guard
 from common.plant.station.stripped import stripping
+
+START_SECONDS: Final = 90.0
+"""For Python and Flower to be read from a slow disk: answers are waited for far longer."""
 
 
 def main() -> None:
@@ -35,6 +43,7 @@ def prepare() -> Callable[[], None]:
     for hook in (
         *(table.SUPERNODE_CALLS, table.SUPERNODE_REFUSAL),
         *(table.SUPERNODE_MESSAGE, table.SUPERNODE_TREE),
+        *(table.TASK_CLAIMED, table.TASK_SECONDS, table.TASK_PATIENCE),
     ):
         require(hook)
     trust, home = Trust.of(take_trusted(), STATION), flower_home()
@@ -48,7 +57,17 @@ def prepare() -> Callable[[], None]:
     def trusting(**settings: Any) -> None:
         loop(**{**settings, "trusted_entities": guard.entities})
 
+    _let_start_slowly()
     calls = stripping(require(table.SUPERNODE_CALLS))
     replace(table.SUPERNODE_CALLS, guard.around(calls), loop)
     replace(table.SUPERNODE_LOOP, trusting, program)
     return program
+
+
+def _let_start_slowly() -> None:
+    """Give a ClientApp more time to start; one that has started and ends is missed as before."""
+    claimed, seconds = require_function(table.TASK_CLAIMED), require(table.TASK_SECONDS)
+    # Flower waits for so many times these seconds for the next sign of one that works.
+    patience = require(table.TASK_PATIENCE) * seconds / START_SECONDS
+    replace(table.TASK_PATIENCE, patience, claimed)
+    replace(table.TASK_SECONDS, START_SECONDS, claimed)

@@ -38,6 +38,9 @@ from common.hooks.table import (
     SUPERNODE_REFUSAL,
     SUPERNODE_TREE,
     TASK,
+    TASK_CLAIMED,
+    TASK_PATIENCE,
+    TASK_SECONDS,
     UNPACK_APP,
     Hook,
 )
@@ -57,6 +60,7 @@ PROGRAMS = {
     supernode_program: (
         *(SUPERNODE, SUPERNODE_LOOP, SUPERNODE_CALLS, SUPERNODE_REFUSAL),
         *(SUPERNODE_MESSAGE, SUPERNODE_TREE),
+        *(TASK_CLAIMED, TASK_SECONDS, TASK_PATIENCE),
     ),
     executor_program: (SUPEREXEC, SUPEREXEC_LOOP, SUPEREXEC_STARTS, LAUNCHED, *SERVERS),
     serverapp_program: SERVERS,

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from journal_cases import PLAIN, change, sha256, small_journal, station_key, verdict
+from model_versions import small_model
 
 from common.cli.main import run
 from common.data.layout import index_data
@@ -112,6 +113,24 @@ def test_one_part_on_one_screen(
     assert parts[0]["picture"] is None
     assert parts[0]["model"] is None  # another version's, which is not there
     assert parts[0]["verdict"]["score"] == 1.25
+
+
+def test_a_verdict_names_the_program_that_made_its_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.cli.console.console._width", 200)
+    made = {"program_version": "1.2.3", "app_sha256": "ab" * 32}
+    model = tmp_path / "model"
+    small_model(1, provenance=made).save(model)
+    told, image = verdict(1, part="4711", model_sha256=model_sha256(model))
+    with Journal(tmp_path / "journal") as journal:
+        journal.add_verdict(told, image)
+    words = [tmp_path / "journal", "--part", "4711", "--models", model]
+    text = said(capsys, *words)
+    assert "its program" in text
+    assert "fedpatchcore 1.2.3, app abababababab" in text
+    (part,) = json.loads(said(capsys, *words, "--json"))["parts"]
+    assert {word: part["model"][word] for word in made} == made
 
 
 def test_verify(journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,6 +69,24 @@ def test_the_list(
     assert "Active now" not in text
 
 
+def test_the_list_names_the_program_that_made_a_model(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.cli.console.console._width", 200)
+    made = {"program_version": "1.2.3", "app_sha256": "ab" * 32}
+    versions = ModelVersions(file.parent / "cache/models")
+    versions.store("4", "4", small_model(4, provenance=made))
+    assert run(["models", str(file)]) == 0
+    assert "run 4, fedpatchcore 1.2.3, app abababababab" in said(capsys)
+    assert run(["models", str(file), "--json"]) == 0
+    told = {one["name"]: one for one in json.loads(capsys.readouterr().out)["versions"]}
+    assert {word: told["4"][word] for word in made} == made
+    # Of a model from before that was kept nothing is claimed.
+    assert (told["1"]["program_version"], told["1"]["app_sha256"]) == (None, None)
+    assert run(["show", str(versions.get("4").folder)]) == 0
+    assert "fedpatchcore 1.2.3, app abababababab" in said(capsys)
+
+
 def test_json_for_programs(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["models", str(file.parent), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
