@@ -38,11 +38,12 @@ settings.load_profile("ci" if os.environ.get("CI") else "desk")
 SLOW = ("plant", "docker", "flower", "notebooks", "browser", "realdata")
 """Marks of tests that take up to minutes: begun first, so that nobody waits for them at the end."""
 PLANTS = (
+    ("tests/plant/", "tests/integration/test_secure_plant.py"),
     (
-        *("tests/plant/", "tests/integration/test_secure_plant.py"),
-        *("tests/integration/test_only_known_code.py", "tests/integration/test_forged_letters.py"),
+        *("tests/integration/test_ends_of_runs.py", "tests/integration/test_only_known_code.py"),
+        "tests/integration/test_forged_letters.py",
+        "tests/integration/test_station_behind_gateway.py",
     ),
-    ("tests/integration/test_ends_of_runs.py", "tests/integration/test_station_behind_gateway.py"),
 )
 """Whole plants, those of a row one after the other. Three at a time were too much for two cores: a
 process that takes over 30 s to start is started again by Flower, beside itself."""
