@@ -137,7 +137,7 @@ def test_data() -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def flower_task() -> None:
     """Let `Message(...)` be built outside a Flower task; an internal of Flower, so only here."""
     from flwr.supercore.task_identity import TaskIdentity

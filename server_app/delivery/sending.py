@@ -68,6 +68,16 @@ class _Parcel:
         if bad:
             shown = ", ".join(bad[:5])
             return f"the rows that it has stored differ in sha256 from the server's: bank {shown}"
+        if reply.model_sha256 is None:
+            return f"calls the model {reply.state}, and not by which sha256 it is known there"
+        # A version that was there before may have been switched by hand since its test.
+        if not reply.known and reply.accepted != (reply.state != "refused"):
+            return (
+                f"calls the model {reply.state}, and its test accepted: {reply.accepted}; a new "
+                "model is refused, or was accepted"
+            )
+        if reply.accepted is not None and not reply.reason.strip():
+            return f"calls the model {reply.state}, and tells no figure of its test"
         return None
 
 
