@@ -94,7 +94,7 @@ def start(*arguments: str, log: Path) -> tuple[subprocess.Popen[bytes], str]:
             stdout=file,
             stderr=subprocess.STDOUT,
         )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180  # beside whole plants a start may take a minute
     while time.monotonic() < deadline and process.poll() is None:
         if found := re.search(r"listening on (https?://\S+)", log.read_text()):
             return process, found[1]
