@@ -67,9 +67,8 @@ def recalibrate(
     Of copies one counts. The rule is that of every run, `calibrate_threshold` with the fence: a
     defective part among the good ones sets no threshold in silence.
     """
-    if rate is not None and not 0 < rate < 1:
-        raise InputError(f"--rate {rate}: expected a share above 0 and below 1, as 0.05")
     saved = SavedModel.load(folder)
+    target_rate(saved, category, rate)  # a wrong one is told before anything is judged
     model = PatchCore.load(folder, **(changes or {}))
     model.bank_name(category)
     contents: dict[str, Path] = {}
@@ -77,7 +76,7 @@ def recalibrate(
         contents.setdefault(ImageInput(path).content_key(), path)
     if not contents:
         raise InputError("--from: no image found; expected good parts of today")
-    if known := [path for key, path in contents.items() if key in _added(saved)]:
+    if known := [path for key, path in contents.items() if key in added_images(saved)]:
         raise InputError(
             f"{known[0]}: was added to the bank ({len(known)} of {len(contents)} images were), so "
             "its score says nothing of new parts; give good parts that the bank has not seen"
@@ -87,13 +86,52 @@ def recalibrate(
         scores.append(prediction.score)
         if progress is not None:
             progress(len(scores), len(contents))
+    return from_scores(saved, category, scores, by=by, rate=rate, station=station, merged=merged)
+
+
+def target_rate(saved: SavedModel, category: str, rate: float | None) -> float:
+    """The false-alarm rate to aim at: as asked, or what the threshold before was made for.
+
+    Raises
+    ------
+    InputError
+        If it is no rate.
+    """
+    if rate is not None and not 0 < rate < 1:
+        raise InputError(f"--rate {rate}: expected a share above 0 and below 1, as 0.05")
     before = saved.thresholds.get(category, {})
-    target = rate or (
+    return rate or (
         Settings().target_false_alarm_rate
         if not before or before.get("promised_false_alarm_rate", 1) >= 1 or "by" in before
         else float(before["target_false_alarm_rate"])
     )
-    threshold = calibrate_threshold(scores, target, fenced=True)
+
+
+def from_scores(
+    saved: SavedModel,
+    category: str,
+    scores: Sequence[float],
+    *,
+    by: str,
+    rate: float | None = None,
+    station: str | None = None,
+    merged: bool = True,
+    what: str = "good parts",
+) -> HandSet:
+    """Set the threshold of a category by scores of good parts; the rest as in `recalibrate`.
+
+    Parameters
+    ----------
+    saved : SavedModel
+    category : str
+    scores : sequence of float
+        At least one, by the rows of this very model.
+    by, rate, station, merged
+        As in `recalibrate`.
+    what : str
+        What these parts are, for the reason that is kept.
+    """
+    threshold = calibrate_threshold(scores, target_rate(saved, category, rate), fenced=True)
     assert threshold is not None
 
     def facts_of(_before: Facts | None, _scores: Sequence[float]) -> Facts:
@@ -103,7 +141,7 @@ def recalibrate(
         saved,
         category,
         facts_of,
-        reason=f"calibrated from {len(scores)} good parts",
+        reason=f"calibrated from {len(scores)} {what}",
         by=by,
         station=station,
         merged=merged,
@@ -113,7 +151,8 @@ def recalibrate(
     return replace(made, model=replace(made.model, stale=stale))
 
 
-def _added(saved: SavedModel) -> set[str]:
+def added_images(saved: SavedModel) -> set[str]:
+    """Sha256 of the images that were added to a bank."""
     earlier = saved.provenance.get("added", [])
     return {
         str(file["sha256"])
