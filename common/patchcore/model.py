@@ -412,14 +412,31 @@ class PatchCore:
         scorer = self.scorer(category)
         inputs, sizes = itertools.tee(as_inputs(images))
         for image, features in zip(sizes, self.source.stream(inputs, spare=True), strict=True):
-            evidence = scorer.evidence(features, image.file_size)
-            score = scorer.image_score(evidence)
-            if scorer.owned is None or evidence.owners is None:
-                yield Prediction(evidence.anomaly_map, score)
-                continue
-            uses = np.bincount(evidence.owners.ravel(), minlength=len(scorer.owned.owners))
-            without = scorer.scores_without(evidence, score)
-            yield Prediction(evidence.anomaly_map, score, without, uses)
+            yield _predicted(scorer, image, features)
+
+    def predict_features(
+        self, image: ImageInput, features: NDArray[np.floating], category: str | None = None
+    ) -> Prediction:
+        """Judge one image whose features are there already, as of `FeatureSource.single`.
+
+        Parameters
+        ----------
+        image : ImageInput
+        features : array of shape (rows, columns, d)
+            In the extractor's own precision.
+        category : str, optional
+
+        Returns
+        -------
+        Prediction
+            The very one of `predict_single`.
+
+        Raises
+        ------
+        InputError
+            If no bank fits.
+        """
+        return _predicted(self.scorer(category), image, features)
 
     def scorer(self, category: str | None = None) -> AnomalyScorer:
         """Return what judges images of a category."""
@@ -643,3 +660,16 @@ class _Told:
     def __call__(self, done: int, of_category: int) -> None:
         if self.progress is not None:
             self.progress(self.before + done, self.total)
+
+
+def _predicted(
+    scorer: AnomalyScorer, image: ImageInput, features: NDArray[np.floating]
+) -> Prediction:
+    """What a bank says of one image's features."""
+    evidence = scorer.evidence(features, image.file_size)
+    score = scorer.image_score(evidence)
+    if scorer.owned is None or evidence.owners is None:
+        return Prediction(evidence.anomaly_map, score)
+    uses = np.bincount(evidence.owners.ravel(), minlength=len(scorer.owned.owners))
+    without = scorer.scores_without(evidence, score)
+    return Prediction(evidence.anomaly_map, score, without, uses)

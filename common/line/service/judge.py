@@ -1,15 +1,16 @@
-"""The one thread that uses the model: parts wait in a queue and are judged in their order."""
+"""Parts wait in a queue and are judged in their order: by the network's threads, then by one."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from common.errors import RunError
@@ -18,12 +19,9 @@ from common.line.service.bounds import RETRY, NotNow
 from common.line.service.resident import Resident
 from common.patchcore import Prediction
 from common.patchcore.exact.device import accelerator
+from common.patchcore.network.inputs import ImageInput
 
 _LOOK: Final = 0.2
-_SHARE: Final = 0.3
-"""So long, in times of one image, another one is waited for while the network is at work;"""
-_LONGEST_WAIT: Final = 0.05
-"""seconds at most."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,19 @@ class _Job:
     done: Future[Judged] = field(default_factory=Future)
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """A picture in the network, or behind it."""
+
+    job: _Job
+    rule: Rule
+    resident: Resident
+    image: ImageInput
+    features: Future[NDArray[np.floating]]
+
+
 class Judge:
-    """Judges pictures one after another, by the model that is resident when their turn comes.
+    """Judges pictures in their order, each by the model that is resident when its turn comes.
 
     Parameters
     ----------
@@ -52,10 +61,10 @@ class Judge:
 
     Notes
     -----
-    Pictures of one bank that wait together go through `PatchCore.predict_each` as one stream, in
-    which the network is at work on the next while this one is searched: as fast as `predict`. On a
-    CPU every image is a call of its own there, and its score does not depend on its neighbours. On
-    a GPU, where images of a batch may differ in the last bit, every picture is a stream of its own.
+    On a CPU a picture goes into the network as soon as one of its threads is free, whatever has
+    become of those before it, and its bank is searched while the next ones are computed: as fast as
+    `predict`. There, too, every image is a call of its own, and its score does not depend on its
+    neighbours. On a GPU, where images of a batch may differ in the last bit, each goes alone.
     """
 
     def __init__(self, resident: Resident) -> None:
@@ -64,6 +73,8 @@ class Judge:
         self._changed = threading.Condition()
         self._ending = self._held = self._busy = False
         self._typical = 0.1
+        self._since: float | None = None
+        self._beside = resident.model.source.side_by_side
         self._thread = threading.Thread(target=self._run, name="judge", daemon=True)
         self._thread.start()
 
@@ -109,7 +120,7 @@ class Judge:
         return job.done.result()
 
     def take_over(self, resident: Resident) -> None:
-        """Let another model judge from the next stream on."""
+        """Let another model judge what the network has not begun with."""
         with self._changed:
             self._resident = resident
 
@@ -157,87 +168,82 @@ class Judge:
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._busy = False
-                self._changed.notify_all()
-                while self._held or not self._waiting:
-                    if self._ending:
-                        return
-                    self._changed.wait(_LOOK)
-                job, resident = self._waiting.popleft(), self._resident
-                self._busy = True
-            self._stream(job, resident)
-            del job, resident  # a model that is dropped must be nobody's
+        with ThreadPoolExecutor(self._beside, thread_name_prefix="network") as pool:
+            begun: deque[_Begun] = deque()
+            while (turn := self._turn(begun)) is not None:
+                for job, resident in turn:
+                    if (own := self._begin(pool, job, resident)) is not None:
+                        begun.append(own)
+                del turn
+                if begun and begun[0].features.done():
+                    self._finish(begun.popleft())
+                    self._clock(bool(begun))
 
-    def _stream(self, first: _Job, resident: Resident) -> None:
-        """Judge a picture and those that come behind it while it is judged."""
-        begun: deque[_Job] = deque()
-        try:
-            rule, bank = _fitting(first, resident)
-        except Exception as error:
-            first.done.set_exception(error)
-            return
-        alone = accelerator(resident.model.extractor.device) is not None
-
-        def images() -> Iterator[Image.Image]:
-            job: _Job | None = first
-            while job is not None:
-                begun.append(job)
-                yield job.image
-                job = None if alone else self._next(resident, bank)
-
-        clock = time.monotonic()
-        try:
-            for prediction in resident.model.predict_each(images(), rule.category):
-                job = begun.popleft()
-                own = resident.rule(job.category)
-                job.done.set_result(Judged(prediction, own, resident))
-                now = time.monotonic()
-                self._typical = 0.8 * self._typical + 0.2 * (now - clock)
-                clock = now
-        except Exception:
-            # One of those begun; the stream reads ahead, so each is asked for by itself.
-            for job in begun:
-                self._single(job, resident)
-
-    def _next(self, resident: Resident, bank: str) -> _Job | None:
-        """The next picture for the same model and bank, if it is there or comes in a moment."""
-        until = time.monotonic() + min(_LONGEST_WAIT, _SHARE * self._typical)
+    def _turn(self, begun: deque[_Begun]) -> list[tuple[_Job, Resident]] | None:
+        """Wait until something can be done; the pictures to begin with, or None at the end."""
         with self._changed:
-            while not self._waiting and not self._held:
-                left = until - time.monotonic()
-                if left <= 0 or self._ending:
+            while True:
+                self._busy = bool(begun)
+                self._changed.notify_all()
+                room = 0 if self._held else 2 * self._beside - len(begun)
+                taken = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+                if taken or (begun and begun[0].features.done()):
+                    self._busy = True
+                    return [(job, self._resident) for job in taken]
+                if self._ending and not begun:
                     return None
-                self._changed.wait(left)
-            if self._resident is not resident or self._held:
-                return None
-            job = self._waiting[0]
-            try:
-                same = _fitting(job, resident)[1] == bank
-            except Exception:
-                return None  # its own turn tells it what is wrong
-            return self._waiting.popleft() if same else None
+                self._changed.wait(_LOOK)
 
-    def _single(self, job: _Job, resident: Resident) -> None:
+    def _begin(self, pool: ThreadPoolExecutor, job: _Job, resident: Resident) -> _Begun | None:
+        """Let the network compute a picture; on a GPU, judge it at once and alone."""
         try:
-            rule = resident.rule(job.category)
-            prediction = resident.model.predict_single(job.image, rule.category)
-            job.done.set_result(Judged(prediction, rule, resident))
+            rule = _rule(job, resident)
+            if accelerator(resident.model.extractor.device) is not None:
+                prediction = resident.model.predict_single(job.image, rule.category)
+                job.done.set_result(Judged(prediction, rule, resident))
+                self._clock(False)
+                return None
+            own = ImageInput(job.image)
+            features = pool.submit(resident.model.source.single, own)
         except Exception as error:
             job.done.set_exception(error)
+            return None
+        features.add_done_callback(self._wake)
+        return _Begun(job, rule, resident, own, features)
+
+    def _finish(self, own: _Begun) -> None:
+        """Search the bank for a picture whose features are there."""
+        try:
+            prediction = own.resident.model.predict_features(
+                own.image, own.features.result(), own.rule.category
+            )
+            own.job.done.set_result(Judged(prediction, own.rule, own.resident))
+        except Exception as error:
+            own.job.done.set_exception(error)
+
+    def _wake(self, _features: Future[NDArray[np.floating]]) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _clock(self, more: bool) -> None:
+        """Note what a picture takes while there is always another one."""
+        now = time.monotonic()
+        if self._since is not None:
+            self._typical = 0.8 * self._typical + 0.2 * (now - self._since)
+        self._since = now if more else None
 
 
 class AnotherModel(Exception):
     """A picture was to be judged by one model alone, and another is resident."""
 
 
-def _fitting(job: _Job, resident: Resident) -> tuple[Rule, str]:
-    """Rule and bank of a picture."""
+def _rule(job: _Job, resident: Resident) -> Rule:
+    """The rule of a picture, for which there is a bank."""
     if job.only is not None and job.only != resident.found.sha256:
         raise AnotherModel
     rule = resident.rule(job.category)
-    return rule, resident.model.bank_name(rule.category)
+    resident.model.bank_name(rule.category)
+    return rule
 
 
 def _ends() -> NotNow:

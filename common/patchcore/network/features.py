@@ -192,18 +192,46 @@ class FeatureSource:
         self.extractor.rest()
         return_free_memory()
 
+    @property
+    def side_by_side(self) -> int:
+        """How many images a CPU computes at once, one thread each."""
+        return min(self.workers, max(1, torch.get_num_threads()))
+
+    def single(self, image: ImageInput) -> Features:
+        """Compute one image as `stream` does on a CPU, in the thread that calls.
+
+        For who gets his images one by one, and has a pool of `side_by_side` threads for them.
+
+        Parameters
+        ----------
+        image : ImageInput
+
+        Returns
+        -------
+        array of shape (rows, columns, d), float32
+
+        Raises
+        ------
+        InputError
+            As `stream`.
+        """
+        return self._single(image, _Wanted(np.dtype(np.float32), None, True))
+
+    def _single(self, image: ImageInput, want: _Wanted) -> Features:
+        torch.set_num_threads(1)  # holds for the pool's own threads, see FeatureExtractor
+        keys = self._keys(image, want.dtype)
+        known = self._known(image, keys, want)
+        if known is not None:
+            return known
+        tensor = image.tensor(self.extractor.space.preparation)
+        return self._compute([image], [keys], [tensor], want)[0]
+
     def _on_cpu(self, inputs: Iterable[ImageInput], want: _Wanted) -> Iterator[Features]:
-        cores, preparation = torch.get_num_threads(), self.extractor.space.preparation
+        cores, parallel = torch.get_num_threads(), self.side_by_side
 
         def one(image: ImageInput) -> Features:
-            torch.set_num_threads(1)  # holds for the pool's own threads, see FeatureExtractor
-            keys = self._keys(image, want.dtype)
-            known = self._known(image, keys, want)
-            if known is not None:
-                return known
-            return self._compute([image], [keys], [image.tensor(preparation)], want)[0]
+            return self._single(image, want)
 
-        parallel = min(self.workers, max(1, cores))
         with ThreadPoolExecutor(parallel) as pool:
             try:
                 yield from _in_order(pool, one, inputs, ahead=2 * parallel)
