@@ -148,6 +148,8 @@ def status(
     console.print(table)
     console.print(_runs_table(listed))
     for one_run in listed:
+        if one_run["delivery"] is not None:
+            console.print(_delivery_line(one_run), highlight=False)
         if one_run["progress"] is not None:
             console.print(_progress_table(one_run["progress"]))
             note(RULE)
@@ -392,6 +394,12 @@ def _runs_table(runs: list[dict[str, Any]]) -> Table:
         elapsed = f"{one['elapsed']:.0f} s"
         table.add_row(one["run_id"], one["status"], elapsed, one["details"])
     return table
+
+
+def _delivery_line(run: dict[str, Any]) -> str:
+    of, stations = run["delivery"]["model_of"], run["delivery"]["stations"]
+    whose = "its model" if of == run["run_id"] else f"the model of run {of}"
+    return f"Run {run['run_id']} delivers {whose} to {', '.join(stations) or 'no station yet'}"
 
 
 def _progress_table(progress: dict[str, Any]) -> Table:

@@ -27,6 +27,8 @@ from common.system.files import write_whole
 RUNNING: Final = "running"
 KILLED: Final = "killed"
 STOPPED: Final = "stopped"
+DELIVERING: Final = "pending"
+"""State of a delivery that is under way, in `stations[].delivery` of a record that is finished."""
 _PATIENCE_SECONDS: Final = 5.0
 """For somebody who only looks whether a folder is held, and holds it meanwhile."""
 _ASK_AGAIN_SECONDS: Final = 0.05

@@ -14,8 +14,9 @@ from common.errors import reason
 from common.patchcore.model_store import SavedModel
 from common.protocol.messages import without_paths
 from common.runs.flower_run import LOG_PREFIX
+from common.runs.unfinished import DELIVERING
 from server_app.delivery.noted import draw_report_again, note_delivery
-from server_app.delivery.sending import FAILED, UNDER_WAY, Delivery, Sending, told
+from server_app.delivery.sending import FAILED, Delivery, Sending, told
 from server_app.letters import Letters
 from server_app.outcome import Outcome
 from server_app.post import Post
@@ -53,7 +54,7 @@ def deliver_model(
         if p.status != "used"
     }
     try:
-        note_delivery(folder, {p.name: told(UNDER_WAY) for p in inside})
+        note_delivery(folder, {p.name: told(DELIVERING) for p in inside})
         log(logging.INFO, "%s delivering the model to %d stations", LOG_PREFIX, len(inside))
         model = SavedModel.load(folder / "model")
         settings = outcome.roster.settings

@@ -21,7 +21,6 @@ DELIVER: Final = f"{MessageType.TRAIN}.deliver"
 NO_USE: Final = "none"
 """State of a station that holds no category of the model."""
 FAILED: Final = "failed"
-UNDER_WAY: Final = "pending"
 
 Delivery = dict[str, Any]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.plant.server.control import RegisteredNode
-from common.runs.unfinished import is_running, settle
+from common.runs.unfinished import DELIVERING, is_held, is_running, settle
 
 STALLED_SECONDS: Final = 60.0
 STALLED_TIMES: Final = 3.0
@@ -35,7 +35,8 @@ def told_runs(
     -------
     list of dict
         `run_id`, `status` (Flower's), `elapsed` (seconds), `details`, `record` (how it stands by
-        its record, or None), `progress` (`progress_of`), `result`: whether there is one.
+        its record, or None), `progress` (`progress_of`), `delivery` (`delivery_of`), `result`:
+        whether there is one.
     """
     return [_told(one, runs, nodes) for one in listed]
 
@@ -51,6 +52,7 @@ def _told(one: Mapping[str, Any], runs: Path, nodes: Sequence[RegisteredNode]) -
         "details": str(record.get("error") or ("" if details == "N/A" else details)),
         "record": record.get("status"),
         "progress": progress_of(record, nodes) if record else None,
+        "delivery": delivery_of(record, runs / run_id) if record else None,
         "result": bool(record) and not is_running(record),
     }
 
@@ -90,6 +92,38 @@ def progress_of(
         "since": str(progress.get("since")),
         "stations": [_station(one, told, away, now) for one in told],
     }
+
+
+def delivery_of(record: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
+    """Whose model a run delivers at this moment, and to whom; None if it delivers nothing.
+
+    Parameters
+    ----------
+    record : mapping
+        Its `run.json`. A run that delivers its own model has written that it completed.
+    folder : Path
+        Of the run, which its process holds to the end of the delivery.
+
+    Returns
+    -------
+    dict
+        `model_of` (a run id), `stations`: names.
+    """
+    settings, listed = record.get("settings") or {}, record.get("stations") or []
+    stations = [one for one in listed if isinstance(one, dict)]
+    if is_running(dict(record)):
+        if not settings.get("deliver"):
+            return None
+        without = str(settings.get("without") or "").split(",")
+        asked = [one for one in stations if one.get("status") == "used"]
+        names = [str(one["name"]) for one in asked if one["name"] not in without]
+        return {"model_of": str(settings["deliver"]), "stations": names}
+    names = [
+        str(s["name"]) for s in stations if (s.get("delivery") or {}).get("state") == DELIVERING
+    ]
+    if not names or not is_held(folder):
+        return None
+    return {"model_of": str(record.get("flower_run_id")), "stations": names}
 
 
 def _station(

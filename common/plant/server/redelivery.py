@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from common.config import PATH_KEYS, Settings
-from common.errors import FedPatchCoreError, InputError
-from common.plant.server.resuming import require_run_id
+from common.config import Settings
+from common.errors import InputError
+from common.plant.server.resuming import recorded_settings, require_run_id
 from common.runs.unfinished import settle
 
 
@@ -53,15 +53,8 @@ def delivering(
             f"--station {', '.join(unknown)}: no such station; known ones are: "
             f"{', '.join(sorted(members))}"
         )
-    known = {
-        key: value
-        for key, value in (record.get("settings") or {}).items()
-        if key not in PATH_KEYS or value
-    }
-    try:
-        settings = Settings.from_run_config(known)
-    except FedPatchCoreError as error:
-        raise InputError(f"run {run_id}: its settings cannot be used: {error}") from error
+    mend = "deliver another run's model, or with the version of fedpatchcore that made it"
+    settings = recorded_settings(record, f"run {run_id}", mend)
     others = sorted(set(members) - set(stations)) if stations else []
     return settings.with_(
         deliver=run_id,

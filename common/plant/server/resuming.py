@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -105,6 +105,34 @@ def wait_for_record(folder: Path, seconds: float = RECORD_SECONDS) -> dict[str, 
     return record
 
 
+def recorded_settings(record: Mapping[str, Any], what: str, mend: str) -> Settings:
+    """Read the settings that the record of a plant's run tells.
+
+    Parameters
+    ----------
+    record : mapping
+        Content of its `run.json`, which tells no paths: these are as by default.
+    what : str
+        What is asked for, begins the error.
+    mend : str
+        What to do where they cannot be used, ends it.
+
+    Raises
+    ------
+    InputError
+        If this version does not know them.
+    """
+    known = {
+        key: value
+        for key, value in (record.get("settings") or {}).items()
+        if key not in PATH_KEYS or value
+    }
+    try:
+        return Settings.from_run_config(known)
+    except FedPatchCoreError as error:
+        raise InputError(f"{what}: its settings cannot be used: {error}; {mend}") from error
+
+
 def resumed(run_id: str, runs: Path, changes: Sequence[str] = ()) -> Settings:
     """Settings of a run that ended early, to be run again with them.
 
@@ -142,18 +170,7 @@ def resumed(run_id: str, runs: Path, changes: Sequence[str] = ()) -> Settings:
             f"--resume {run_id}: the run completed, so nothing is left to do; fetch it: "
             f"`fedpatchcore result {run_id} --out DIR`, or start a new run without --resume"
         )
-    # A plant's record tells no paths.
-    known = {
-        key: value
-        for key, value in (record.get("settings") or {}).items()
-        if key not in PATH_KEYS or value
-    }
-    try:
-        settings = Settings.from_run_config(known)
-    except FedPatchCoreError as error:
-        raise InputError(
-            f"--resume {run_id}: its settings cannot be used: {error}; start a new run"
-        ) from error
+    settings = recorded_settings(record, f"--resume {run_id}", "start a new run")
     chosen = settings.override(list(changes))
     before, after = settings.to_run_config(), chosen.to_run_config()
     for key in sorted(after):

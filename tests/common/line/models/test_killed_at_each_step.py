@@ -125,3 +125,44 @@ def test_a_whole_model_is_active_whenever_the_writer_is_killed(
     # Once switched it stays so, and both sides of the switch were tried.
     assert found == sorted(found, key=lambda name: name != "3")
     assert {*found} == {"3", after}
+
+
+def test_removing_old_versions_leaves_whatever_is_listed_whole(begun: Path, tmp_path: Path) -> None:
+    """`models --keep 1`, as a station's disk fills up: the one that judges is not touched."""
+    start = tmp_path / "start"
+    shutil.copytree(begun, start)
+    versions = ModelVersions(start)
+    versions.store("4", "4", small_model(4))
+    versions.refuse("4", {"accepted": False}, "9 of 9 good parts lie above the threshold")
+    before = {one.name for one in versions.all()}
+    assert before == {"1", "2", "3", "4"}
+    step, left_behind = 0, []
+    while True:
+        folder = tmp_path / str(step)
+        shutil.copytree(start, folder)
+        ended = in_child(lambda folder=folder: ModelVersions(folder).keep(1), step, folder)
+        versions = ModelVersions(folder)
+        listed = {one.name: one for one in versions.all()}
+        # The active one, and the one that a roll-back leads to, whatever is gone by now.
+        assert {"2", "3"} <= set(listed) <= before, step
+        assert listed["3"].state == "active", step
+        for name, one in listed.items():
+            assert (rows_of(one.folder) == small_model(int(name)).banks["plate"]).all(), (
+                step,
+                name,
+            )
+        left_behind.append(len(listed))
+        if ended:
+            break
+        versions.keep(1)  # who comes next does the rest
+        assert {one.name for one in versions.all()} == {"2", "3"}, step
+        assert {p.name for p in folder.iterdir()} == {"2", "3", ".lock", "active.json"}, step
+        versions.rollback(by="", why="")
+        active = versions.active()
+        assert active is not None
+        assert active.name == "2"
+        shutil.rmtree(folder)
+        step += 1
+    # Killed before anything was gone, between the two removals, and after them.
+    assert left_behind == sorted(left_behind, reverse=True)
+    assert {*left_behind} == {4, 3, 2}
